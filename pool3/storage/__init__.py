@@ -1,0 +1,39 @@
+"""Where everything that pool3 reads and writes passes through.
+
+Objects are named by canonical uris: an absolute POSIX path for a local file, otherwise
+``s3://bucket/key``, ``gs://bucket/key`` or ``az://container/key`` with the key as it is, unescaped.
+Credentials, endpoints and regions come from the environment and the usual provider chains, never
+from a uri. What is written appears whole or not at all. Delta tables are in
+`pool3.storage.tables`.
+"""
+
+from pool3.storage.cache import verified_local_file
+from pool3.storage.objects import (
+    StoredObject,
+    delete,
+    exists,
+    fetch,
+    is_directory,
+    list_objects,
+    put,
+    put_file,
+    put_if_absent,
+)
+from pool3.storage.uris import canonical_uri, is_local, join, name_of
+
+__all__ = [
+    "StoredObject",
+    "canonical_uri",
+    "delete",
+    "exists",
+    "fetch",
+    "is_directory",
+    "is_local",
+    "join",
+    "list_objects",
+    "name_of",
+    "put",
+    "put_file",
+    "put_if_absent",
+    "verified_local_file",
+]

@@ -1,0 +1,109 @@
+"""One spelling for each object: the canonical uri."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import PurePosixPath
+
+from pool3.errors import UsageError
+
+REMOTE_SCHEMES = ("s3", "gs", "az")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+
+
+def canonical_uri(where: str | os.PathLike[str]) -> str:
+    """Return the one name of an object or folder.
+
+    Parameters
+    ----------
+    where
+        A local path (made absolute, links kept), a ``file://`` uri, or ``scheme://bucket/key``
+        with scheme ``s3``, ``gs`` or ``az``. The key is taken literally: ``%`` and ``#`` are
+        ordinary characters.
+
+    Returns
+    -------
+    str
+        Without a trailing slash.
+
+    Raises
+    ------
+    UsageError
+        For another scheme, credentials before an ``@``, or a key with a ``..`` segment.
+
+    Examples
+    --------
+    >>> canonical_uri("s3://lake/photos/a b.jpg")
+    's3://lake/photos/a b.jpg'
+    >>> canonical_uri("/data/x/../y/")
+    '/data/y'
+    """
+    text = os.fspath(where)
+    match = _SCHEME.fullmatch(text)
+    if match is None:
+        return _local_path(text)
+    scheme, rest = match[1].lower(), match[2]
+    if scheme == "file":
+        return _local_path("/" + rest.removeprefix("localhost").lstrip("/"))
+    if scheme not in REMOTE_SCHEMES:
+        raise UsageError(
+            f"expected a local path or a uri of {', '.join(REMOTE_SCHEMES)}, found {scheme}:// "
+            f"in {text!r}; copy the data to one of these"
+        )
+    return f"{scheme}://{_checked_key(text, rest)}"
+
+
+def _local_path(text: str) -> str:
+    if "\0" in text or not text:
+        raise UsageError(f"expected a path, found {text!r}; name a file or a folder")
+    # A file name that is not UTF-8 has no exact spelling in a table; the escape keeps its row.
+    path = os.fsencode(os.path.abspath(text)).decode("utf-8", "backslashreplace")
+    return "/" + path.lstrip("/")
+
+
+def _checked_key(uri: str, rest: str) -> str:
+    bucket, _, key = rest.rstrip("/").partition("/")
+    if not bucket or "@" in bucket or "?" in bucket:
+        raise UsageError(
+            f"expected scheme://bucket/key, found {_without_credentials(uri)!r}; credentials and "
+            "options come from the environment, not from the uri"
+        )
+    if ".." in key.split("/"):
+        raise UsageError(f"expected a key without '..', found {uri!r}; write the path out")
+    return f"{bucket}/{key}" if key else bucket
+
+
+def _without_credentials(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
+def is_local(uri: str) -> bool:
+    """Tell whether a canonical uri names a local file."""
+    return uri.startswith("/")
+
+
+def join(uri: str, *parts: str) -> str:
+    """Return the canonical uri of something below `uri`.
+
+    Raises
+    ------
+    UsageError
+        When a part is absolute or climbs out of `uri` with ``..``.
+    """
+    for part in parts:
+        if part.startswith("/") or ".." in part.split("/"):
+            raise UsageError(f"expected a relative name below {uri}, found {part!r}")
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def name_of(uri: str) -> str:
+    """Return the last segment of a uri."""
+    return PurePosixPath(uri).name
+
+
+def split_remote(uri: str) -> tuple[str, str]:
+    """Return ``(scheme://bucket, key)`` of a remote canonical uri."""
+    scheme, rest = uri.split("://", 1)
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}://{bucket}", key
