@@ -1,0 +1,109 @@
+"""Local objects: every name is listed, writes are whole, and damage is found."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from pool3 import storage
+from pool3.errors import AlreadyExists, NotFound, StorageError, UsageError
+
+ODD_NAMES = [
+    "_MG_0001.JPG", "a:b.jpg", "\N{SLIGHTLY SMILING FACE}.jpg", "100%.jpg", "a%20b.jpg", "a#b.jpg",
+    "two words.jpg", "line\nfeed.jpg", "q?*.jpg", "~t.jpg", "a\\b.jpg", "[x].jpg", "x" * 250,
+]  # fmt: skip
+
+
+def test_every_odd_name_is_listed_and_read_back(tmp_path: Path) -> None:
+    for number, name in enumerate(ODD_NAMES):
+        (tmp_path / name).write_bytes(b"%d" % number)
+    listed = {o.uri: o.size for o in storage.list_objects(str(tmp_path))}
+    assert set(listed) == {f"{tmp_path}/{name}" for name in ODD_NAMES}
+    for number, name in enumerate(ODD_NAMES):
+        assert storage.fetch(storage.canonical_uri(tmp_path / name)) == b"%d" % number
+
+
+def test_a_name_that_is_not_utf8_is_still_listed(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(str(tmp_path)) + b"/\xff.jpg")).write_bytes(b"x")
+    assert [o.uri for o in storage.list_objects(str(tmp_path))] == [f"{tmp_path}/\\xff.jpg"]
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_bytes(b"x")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    found = {o.uri.removeprefix(str(tmp_path)) for o in storage.list_objects(str(tmp_path))}
+    assert found == {"/a/x", "/b/x", "/dangling"}
+
+
+def test_a_missing_folder_is_not_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        list(storage.list_objects(str(tmp_path / "nowhere")))
+
+
+def test_put_if_absent_lets_the_first_writer_win(tmp_path: Path) -> None:
+    uri = storage.join(str(tmp_path), "snapshots", "manifest.json")
+    storage.put_if_absent(uri, b"first")
+    with pytest.raises(AlreadyExists, match=r"manifest\.json"):
+        storage.put_if_absent(uri, b"second")
+    assert storage.fetch(uri) == b"first"
+    assert [o.uri for o in storage.list_objects(str(tmp_path))] == [uri]  # no temporary file stays
+
+
+def test_fetch_refuses_more_bytes_than_allowed(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(11))
+    assert len(storage.fetch(str(tmp_path / "big"), max_bytes=11)) == 11
+    with pytest.raises(StorageError, match="11 bytes") as caught:
+        storage.fetch(str(tmp_path / "big"), max_bytes=10)
+    assert caught.value.code == "too_large"
+
+
+def test_a_damaged_file_is_found_even_after_it_was_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOL3_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "tree.ann"
+    path.write_bytes(b"good")
+    expected = hashlib.sha256(b"good").hexdigest()
+    assert storage.verified_local_file(str(path), sha256=expected, size=4) == path
+    os.utime(path, ns=(1, 1))
+    path.write_bytes(b"evil")
+    with pytest.raises(StorageError, match="damaged"):
+        storage.verified_local_file(str(path), sha256=expected, size=4)
+    path.write_bytes(b"longer")
+    with pytest.raises(StorageError, match="expected bytes 4, found 6"):
+        storage.verified_local_file(str(path), sha256=expected, size=4)
+
+
+@pytest.mark.parametrize(
+    ("where", "canonical"),
+    [
+        ("s3://b/k%20 #?.jpg", "s3://b/k%20 #?.jpg"),
+        ("S3://b/folder/", "s3://b/folder"),
+        ("file:///data/x", "/data/x"),
+        ("/data//x/../y/", "/data/y"),
+    ],
+)
+def test_canonical_uris(where: str, canonical: str) -> None:
+    assert storage.canonical_uri(where) == canonical
+
+
+@pytest.mark.parametrize(
+    "where", ["http://x/y", "s3://key:secret@b/k", "s3://b/../k", "", "a\0b", "s3://b?x=1/k"]
+)
+def test_other_uris_are_refused_without_showing_secrets(where: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        storage.canonical_uri(where)
+    assert "secret" not in str(caught.value)
+
+
+def test_join_does_not_climb_out() -> None:
+    assert storage.join("s3://b/index", "shards", "x/tree.ann") == "s3://b/index/shards/x/tree.ann"
+    for part in ("../x", "/etc/passwd", "a/../../x"):
+        with pytest.raises(UsageError):
+            storage.join("s3://b/index", part)

@@ -1,0 +1,53 @@
+"""Objects in a bucket, against a real S3 protocol server on loopback in its own process."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pool3 import storage
+from pool3.errors import AlreadyExists, NotFound, StorageError
+
+
+def test_objects_round_trip_and_list_under_their_own_names(s3_bucket: str, tmp_path: Path) -> None:
+    names = ["a:b.jpg", "100%.jpg", "a%20b.jpg", "a#b.jpg", "two words.jpg", "\N{SNOWMAN}.jpg"]
+    for name in names:
+        storage.put(storage.join(s3_bucket, "names", name), name.encode())
+    listed = {o.uri for o in storage.list_objects(f"{s3_bucket}/names")}
+    assert listed == {f"{s3_bucket}/names/{name}" for name in names}
+    assert all(storage.fetch(uri).decode() == storage.name_of(uri) for uri in listed)
+    assert storage.is_directory(f"{s3_bucket}/names")
+    assert not storage.is_directory(f"{s3_bucket}/nowhere")
+
+
+def test_put_if_absent_lets_the_first_writer_win(s3_bucket: str) -> None:
+    uri = f"{s3_bucket}/once/manifest.json"
+    storage.put_if_absent(uri, b"first")
+    with pytest.raises(AlreadyExists):
+        storage.put_if_absent(uri, b"second")
+    assert storage.fetch(uri) == b"first"
+
+
+def test_missing_and_too_large_objects_have_their_codes(s3_bucket: str) -> None:
+    with pytest.raises(NotFound):
+        storage.fetch(f"{s3_bucket}/missing")
+    storage.put(f"{s3_bucket}/eleven", bytes(11))
+    with pytest.raises(StorageError) as caught:
+        storage.fetch(f"{s3_bucket}/eleven", max_bytes=10)
+    assert caught.value.code == "too_large"
+
+
+def test_the_cache_checks_what_it_downloads(
+    s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOL3_CACHE_DIR", str(tmp_path / "cache"))
+    storage.put(f"{s3_bucket}/cached", b"good")
+    good = hashlib.sha256(b"good").hexdigest()
+    path = storage.verified_local_file(f"{s3_bucket}/cached", sha256=good, size=4)
+    assert path.read_bytes() == b"good"
+    with pytest.raises(StorageError, match="SHA-256"):
+        storage.verified_local_file(f"{s3_bucket}/cached", sha256="0" * 64, size=4)
+    files = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    assert files == [path]
