@@ -1,0 +1,7 @@
+"""Drawn pictures with known near-duplicates: a gallery that needs no data and no network."""
+
+from __future__ import annotations
+
+from pool3.gallery.scenes import draw_scene
+
+__all__ = ["draw_scene"]
