@@ -1,0 +1,206 @@
+"""Snapshots and which of them is published: numbered objects, each created once.
+
+A file that a snapshot names is never changed. Of two writers of the same number one wins, and
+the other is told so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from pool3 import storage
+from pool3.errors import AlreadyExists, InvalidIndex, NotFound
+from pool3.index.fields import parse_object
+from pool3.index.manifest import (
+    METADATA,
+    FileEntry,
+    Manifest,
+    ReductionEntry,
+    ShardEntry,
+    parse_manifest,
+)
+from pool3.index.reduction import Reduction
+from pool3.index.shards import BuiltShard
+
+_SNAPSHOT = re.compile(r"snapshots/(\d{20})/manifest\.json")
+_PUBLISHED = re.compile(r"published/(\d{20})\.json")
+
+
+def manifest_uri(index_uri: str, snapshot: int) -> str:
+    """Return the uri of a snapshot's manifest."""
+    return storage.join(index_uri, f"snapshots/{snapshot:020d}/manifest.json")
+
+
+def newest_snapshot(index_uri: str) -> int | None:
+    """Return the newest snapshot, published or not: the parent of the next. None without any."""
+    return max(_numbers(index_uri, "snapshots", _SNAPSHOT), default=None)
+
+
+def next_snapshot(parent: int | None) -> int:
+    """Return the number of the snapshot that follows `parent`; 1 follows None."""
+    return (parent or 0) + 1
+
+
+def _numbers(index_uri: str, folder: str, pattern: re.Pattern[str]) -> Iterator[int]:
+    try:
+        for found in storage.list_objects(storage.join(index_uri, folder)):
+            match = pattern.fullmatch(found.uri.removeprefix(index_uri.rstrip("/") + "/"))
+            if match:
+                yield int(match[1])
+    except NotFound:
+        return
+
+
+def store_shard(index_uri: str, built: BuiltShard, *, number: int, unique: str) -> ShardEntry:
+    """Store a built shard's files, and return its manifest entry.
+
+    Parameters
+    ----------
+    index_uri
+        Canonical uri of the index's root.
+    built
+        What `ShardWriter.close` returned.
+    number
+        The shard's number, from 0.
+    unique
+        A name that no other shard and no other attempt uses, such as a UUID.
+    """
+    files = {}
+    for kind, file in built.files.items():
+        folder = "metadata" if kind == METADATA else "shards"
+        path = f"{folder}/{unique}/{file.path.name}"
+        storage.put_file(storage.join(index_uri, path), file.path)
+        files[kind] = FileEntry(path=path, bytes=file.bytes, sha256=file.sha256)
+    return ShardEntry(
+        number=number, rows=built.rows, seed=built.seed, max_norm=built.max_norm, files=files
+    )
+
+
+def store_reduction(
+    index_uri: str, reduction: Reduction, *, snapshot: int, unique: str
+) -> ReductionEntry:
+    """Store a reduction beside the manifest-to-be, and return its manifest entry.
+
+    Parameters
+    ----------
+    unique
+        As in `store_shard`: two writers that race for a snapshot must not share a file.
+    """
+    file = None
+    if reduction.kind == "pca":
+        data = reduction.to_bytes()
+        path = f"snapshots/{snapshot:020d}/reduction-{unique}.safetensors"
+        storage.put(storage.join(index_uri, path), data)
+        file = FileEntry(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return ReductionEntry(
+        kind=reduction.kind,
+        dimension=reduction.dimension,
+        explained_variance=reduction.explained_variance,
+        file=file,
+    )
+
+
+def write_manifest(index_uri: str, manifest: Manifest) -> str:
+    """Store a manifest under its number, as the last step of a build; return its uri.
+
+    Raises
+    ------
+    AlreadyExists
+        When another writer took the number; what stands there stays as it was.
+    """
+    uri = manifest_uri(index_uri, manifest.snapshot_id)
+    try:
+        storage.put_if_absent(uri, manifest.to_json())
+    except AlreadyExists as error:
+        raise AlreadyExists(
+            f"snapshot {manifest.snapshot_id} of {index_uri} was written by another run while this "
+            f"one ({manifest.run_id}) was building; that one stands, so run this one again"
+        ) from error
+    return uri
+
+
+def read_manifest(index_uri: str, snapshot: int, *, expected_sha256: str | None = None) -> Manifest:
+    """Read and check the manifest of one snapshot.
+
+    Parameters
+    ----------
+    expected_sha256
+        When given, the manifest's bytes must have this SHA-256.
+
+    Raises
+    ------
+    InvalidIndex
+        When there is no such snapshot, or its manifest is not what it should be.
+    """
+    uri = manifest_uri(index_uri, snapshot)
+    try:
+        data = storage.fetch(uri)
+    except NotFound as error:
+        raise InvalidIndex(
+            f"there is no snapshot {snapshot} in {index_uri}: {uri} is missing"
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if expected_sha256 is not None and found != expected_sha256.lower():
+        raise InvalidIndex(
+            f"{uri} must have the SHA-256 {expected_sha256}; found {found}: "
+            "it is not the manifest that was pinned"
+        )
+    manifest = parse_manifest(data, uri)
+    if manifest.snapshot_id != snapshot:
+        raise InvalidIndex(f"{uri} must be of snapshot {snapshot}; found {manifest.snapshot_id}")
+    return manifest
+
+
+def publish(index_uri: str, snapshot: int, *, by: str, why: str) -> int:
+    """Make a snapshot the one that readers open; return the number of the log's new entry.
+
+    Parameters
+    ----------
+    by, why
+        Who publishes, such as a run's id, and why, for those who read the log.
+
+    Raises
+    ------
+    InvalidIndex
+        When the index has no such snapshot.
+    AlreadyExists
+        When another run published at the same moment.
+    """
+    read_manifest(index_uri, snapshot)
+    number = max(_numbers(index_uri, "published", _PUBLISHED), default=0) + 1
+    entry = {"snapshot": snapshot, "by": by, "why": why}
+    try:
+        storage.put_if_absent(_entry_uri(index_uri, number), json.dumps(entry).encode())
+    except AlreadyExists as error:
+        raise AlreadyExists(
+            f"another run published a snapshot of {index_uri} at the same moment; "
+            f"look which one it was before publishing {snapshot} again"
+        ) from error
+    return number
+
+
+def _entry_uri(index_uri: str, number: int) -> str:
+    return storage.join(index_uri, f"published/{number:020d}.json")
+
+
+def newest_published(index_uri: str) -> int | None:
+    """Return the snapshot that counts, the newest entry's; None when none was published."""
+    number = max(_numbers(index_uri, "published", _PUBLISHED), default=None)
+    if number is None:
+        return None
+    uri = _entry_uri(index_uri, number)
+    fields = parse_object(storage.fetch(uri), uri)
+    fields.text("by")
+    fields.text("why")
+    snapshot = fields.integer("snapshot", at_least=1)
+    fields.finish()
+    return snapshot
+
+
+def utc_now() -> str:
+    """Return the time that a manifest states as `created_at`: UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,170 @@
+"""Reading one shard: memory-mapped, and checked against the manifest before Annoy sees it.
+
+Annoy trusts the file that it is given; a damaged one can crash the process. So every file is
+checked by SHA-256 first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from annoy import AnnoyIndex
+
+from pool3 import storage
+from pool3.errors import InvalidIndex
+from pool3.index.manifest import IDS, METADATA, TREE, VECTORS, Manifest, ShardEntry
+from pool3.index.reduction import Reduction
+
+
+class ArrowRows:
+    """Rows of a memory-mapped Arrow IPC file, read one at a time.
+
+    Parameters
+    ----------
+    path
+        The file.
+    where
+        What an error names.
+
+    Raises
+    ------
+    InvalidIndex
+        When the file is no Arrow IPC file.
+    """
+
+    def __init__(self, path: Path, where: str) -> None:
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            self.schema: pa.Schema = reader.schema
+            self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InvalidIndex(f"{where} is not an Arrow IPC file: {error}") from error
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def _place(self, row: int) -> tuple[pa.RecordBatch, int]:
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._batches[number], row - int(self._starts[number])
+
+    def value(self, row: int, column: int = 0) -> Any:
+        """Return one value, as Python has it."""
+        batch, position = self._place(row)
+        return batch.column(column)[position].as_py()
+
+    def row(self, row: int) -> pa.RecordBatch:
+        """Return one row, as a batch of one."""
+        batch, position = self._place(row)
+        return batch.slice(position, 1)
+
+
+class ShardReader:
+    """One shard of an open index.
+
+    Parameters
+    ----------
+    index_uri
+        Canonical uri of the index's root.
+    entry
+        The shard, with at least one row.
+    manifest
+        What the whole index states.
+    reduction
+        The index's.
+
+    Raises
+    ------
+    InvalidIndex, StorageError
+        When a file is missing or damaged, or does not hold what the manifest states.
+    """
+
+    def __init__(
+        self, index_uri: str, entry: ShardEntry, manifest: Manifest, reduction: Reduction
+    ) -> None:
+        self.entry = entry
+        self._index_uri = index_uri
+        self.max_norm = entry.max_norm
+        self.vectors = self._open_vectors(manifest)
+        self.ids = ArrowRows(self._file(IDS), self._name(IDS))
+        self._expect(IDS, "rows", entry.rows, len(self.ids))
+        self.metadata: ArrowRows | None = None
+        if METADATA in entry.files:
+            self.metadata = ArrowRows(self._file(METADATA), self._name(METADATA))
+            self._expect(METADATA, "rows", entry.rows, len(self.metadata))
+        self._tree = self._open_tree(reduction.tree_dimension)
+
+    def _name(self, kind: str) -> str:
+        return storage.join(self._index_uri, self.entry.files[kind].path)
+
+    def _file(self, kind: str) -> Path:
+        file = self.entry.files[kind]
+        return storage.verified_local_file(self._name(kind), sha256=file.sha256, size=file.bytes)
+
+    def _expect(self, kind: str, what: str, expected: object, found: object) -> None:
+        if expected != found:
+            raise InvalidIndex(
+                f"{self._name(kind)} must have {what} {expected}, as the manifest states; "
+                f"found {found}"
+            )
+
+    def _open_vectors(self, manifest: Manifest) -> npt.NDArray[Any]:
+        path = self._file(VECTORS)
+        try:
+            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InvalidIndex(f"{self._name(VECTORS)} holds no array: {error}") from error
+        self._expect(VECTORS, "dtype", manifest.vectors_dtype, vectors.dtype.name)
+        self._expect(VECTORS, "shape", (self.entry.rows, manifest.dimension), vectors.shape)
+        return np.asarray(vectors)
+
+    def _open_tree(self, dimension: int) -> AnnoyIndex:
+        path = self._file(TREE)
+        tree = AnnoyIndex(dimension, "euclidean")
+        try:
+            tree.load(str(path))
+        except OSError as error:
+            raise InvalidIndex(f"{self._name(TREE)} is no Annoy file: {error}") from error
+        self._expect(TREE, "items", self.entry.rows, tree.get_n_items())
+        return tree
+
+    def candidates(
+        self, query: npt.NDArray[np.float32], count: int, search_k: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Find rows that are near in the reduced space.
+
+        Parameters
+        ----------
+        query
+            float32, as `pool3.index.reduction.tree_query` makes it.
+        count
+            How many at most.
+        search_k
+            How many tree nodes Annoy looks at; -1 for `count` times the number of trees.
+
+        Returns
+        -------
+        rows : int64, (m,)
+        distances : float64, (m,)
+            In the tree's own space, ascending.
+        """
+        wanted = min(count, self.entry.rows)
+        rows, found = self._tree.get_nns_by_vector(
+            query.tolist(), wanted, search_k=search_k, include_distances=True
+        )
+        return np.array(rows, dtype=np.int64), np.array(found, dtype=np.float64)
+
+    def find(self, image_id: str) -> int | None:
+        """Return the row of an image_id, by bisection over the sorted ids; None without one."""
+        low, high = 0, len(self.ids)
+        while low < high:
+            middle = (low + high) // 2
+            if self.ids.value(middle) < image_id:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < len(self.ids) and self.ids.value(low) == image_id else None
