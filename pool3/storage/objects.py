@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 import obstore
 from obstore import exceptions, store
@@ -132,6 +132,23 @@ def fetch(uri: str, *, max_bytes: int | None = None) -> bytes:
     except exceptions.BaseError as error:
         raise_mapped(uri, error)
     except (OSError, ValueError) as error:
+        raise_mapped(uri, error)
+
+
+def open_input(uri: str) -> BinaryIO:
+    """Open one object for reading at any position; of a remote one, only what is read is fetched.
+
+    Raises
+    ------
+    NotFound, StorageError
+        There is no such object, or it cannot be reached.
+    """
+    try:
+        if is_local(uri):
+            return Path(uri).open("rb")
+        bucket, key = split_remote(uri)
+        return cast(BinaryIO, obstore.open_reader(store_of(bucket), key))
+    except (exceptions.BaseError, OSError) as error:
         raise_mapped(uri, error)
 
 

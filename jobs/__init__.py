@@ -1,0 +1,1 @@
+"""The jobs: one `spark-submit` main per file."""

@@ -1,0 +1,98 @@
+"""What the tasks of an extraction did, added up and checked against the inputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pool3.errors import Pool3Error
+from pool3.report import Report
+from pool3.storage.tables import TableFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSummary:
+    """One task of an extraction.
+
+    Attributes
+    ----------
+    file
+        The stored part, None when it would hold no row.
+    ok, failed, kept, errors, seconds
+        See `pool3.features.extraction.Tally`.
+    cpu_s
+        User and system time of the worker during the task, all threads.
+    engine, precision
+        What ran the model.
+    worker
+        Host and process id; `loads` is how often that process has loaded a model so far, and
+        `load_s` what loading cost this task.
+    """
+
+    file: TableFile | None
+    ok: int
+    failed: int
+    kept: Sequence[str]
+    errors: Mapping[str, int]
+    seconds: Mapping[str, float]
+    cpu_s: float
+    engine: str
+    precision: str
+    worker: str
+    loads: int
+    load_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> TaskSummary:
+        """Return the summary that `as_dict` described."""
+        file = fields["file"]
+        return cls(**{**fields, "file": None if file is None else TableFile.from_dict(file)})
+
+
+def require_every_input(summaries: Sequence[TaskSummary], n_inputs: int) -> None:
+    """Raise `Pool3Error` unless the tasks account for each input once, by counts and by rows."""
+    counted = sum(task.ok + task.failed for task in summaries)
+    rows = sum(task.file.rows for task in summaries if task.file is not None)
+    kept = sum(len(task.kept) for task in summaries)
+    if counted != n_inputs or rows + kept != n_inputs:
+        raise Pool3Error(
+            f"expected {n_inputs} inputs to be accounted for, found {counted} counted and "
+            f"{rows} rows written beside {kept} kept; nothing was committed, run the job again"
+        )
+
+
+def fill_report(report: Report, summaries: Sequence[TaskSummary], elapsed_s: float) -> None:
+    """Add the tasks to a report.
+
+    Parameters
+    ----------
+    report
+        Its ``seconds["startup"]`` is the driver's so far; the slowest loading of the model is
+        added, since no picture could be done before.
+    elapsed_s
+        Wall time from the first task's submission to the last one's end.
+    """
+    for task in summaries:
+        report.add_seconds(task.seconds)
+    n_pictures = sum(task.ok + task.failed for task in summaries)
+    load_s = max(task.load_s for task in summaries)
+    report.counts["ok"] = sum(task.ok for task in summaries)
+    report.counts["failed"] = sum(task.failed for task in summaries)
+    report.errors = dict(sum((Counter(task.errors) for task in summaries), Counter()))
+    report.seconds["startup"] += load_s
+    report.steady_images_per_s = round(n_pictures / max(elapsed_s - load_s, 1e-9), 2)
+    report.cpu_s_per_image = round(sum(task.cpu_s for task in summaries) / n_pictures, 5)
+    loads = {task.worker: task.loads for task in summaries}
+    report.details.update(
+        tasks=len(summaries),
+        workers=len(loads),
+        model_loads=sum(max(t.loads for t in summaries if t.worker == w) for w in loads),
+        engines=sorted({f"{task.engine} {task.precision}" for task in summaries}),
+        kept_ok_rows=sum(len(task.kept) for task in summaries),
+    )

@@ -1,0 +1,158 @@
+"""Feature tables as readers see them: our Delta table at a version, or foreign Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pool3 import storage
+from pool3.errors import NotFound, UsageError
+from pool3.features.schema import OK
+from pool3.listing import list_pictures
+from pool3.storage.tables import TableFile, open_table, table_files
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureTable:
+    """One version of a feature table.
+
+    `version` is None for a foreign table: a plain folder of Parquet files with `image_id` and
+    `features`, in which every row counts.
+    """
+
+    uri: str
+    version: int | None
+    files: tuple[TableFile, ...]
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the table was written by somebody else."""
+        return self.version is None
+
+    def file_uri(self, file: TableFile) -> str:
+        """Return the canonical uri of one file."""
+        return storage.join(self.uri, file.path)
+
+    def read(self, file: TableFile, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        """Yield some columns of one file, or all, a row group or less at a time."""
+        with storage.open_input(self.file_uri(file)) as source:
+            yield from pq.ParquetFile(source).iter_batches(batch_size=4096, columns=columns)
+
+    def model_id(self) -> str | None:
+        """Return the model that made the features, None for a foreign or an empty table."""
+        if self.foreign:
+            return None
+        for file in self.files:
+            for batch in self.read(file, ["model_id"]):
+                if batch.num_rows:
+                    return str(batch.column(0)[0])
+        return None
+
+    def schema(self) -> pa.Schema:
+        """Return the Arrow schema of the first file."""
+        with storage.open_input(self.file_uri(self.files[0])) as source:
+            return pq.ParquetFile(source).schema_arrow
+
+    def model_uri(self, model_id: str) -> str:
+        """Return where the table keeps the model directory that filled it."""
+        return model_uri(self.uri, model_id)
+
+
+def model_uri(table_uri: str, model_id: str) -> str:
+    """Return the place of a model directory inside a feature table."""
+    return storage.join(table_uri, "_pool3", "models", model_id)
+
+
+def own_table(uri: str) -> FeatureTable | None:
+    """Open the newest version of our own table, None where there is no table yet."""
+    table = open_table(uri)
+    if table is None:
+        return None
+    return FeatureTable(uri=uri, version=table.version(), files=tuple(table_files(table)))
+
+
+def open_features(where: str) -> FeatureTable:
+    """Open a feature table for reading.
+
+    Raises
+    ------
+    UsageError
+        There is neither a Delta table nor a folder of Parquet files at `where`, or it lacks a
+        column.
+    """
+    uri = storage.canonical_uri(where)
+    table = own_table(uri) or _foreign_table(uri)
+    names = table.schema().names if table.files else ["image_id", "features"]
+    for column in ("image_id", "features"):
+        if column not in names:
+            raise UsageError(
+                f"expected columns image_id and features in {uri}, found {', '.join(names)}; "
+                "rename the columns or name another table with --features"
+            )
+    return table
+
+
+def _foreign_table(uri: str) -> FeatureTable:
+    try:
+        found = [
+            object_
+            for object_ in list_pictures(uri).objects
+            if object_.uri.endswith((".parquet", ".pq"))
+        ]
+    except (NotFound, UsageError):
+        found = []
+    if not found:
+        raise UsageError(
+            f"expected a feature table (Delta, or a folder of Parquet files), found none at {uri}; "
+            "run extract-features first or check --features"
+        )
+    files = [
+        TableFile(
+            path=object_.uri.removeprefix(uri).lstrip("/"),
+            size=object_.size,
+            rows=0,
+            smallest=None,
+            largest=None,
+        )
+        for object_ in found
+    ]
+    return FeatureTable(uri=uri, version=None, files=tuple(files))
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What a table already holds of some ids: those with an ok row, and the files to rewrite."""
+
+    ok_ids: frozenset[str]
+    files: tuple[TableFile, ...]
+
+
+def overlap(table: FeatureTable, ids: Set[str]) -> Overlap:
+    """Find the rows of `table` that a run over `ids` will supersede.
+
+    Only the columns image_id and status are read, of files whose bounds allow a match.
+    """
+    smallest, largest = min(ids), max(ids)
+    ok_ids: set[str] = set()
+    touched = []
+    for file in table.files:
+        if _apart(file, smallest, largest):
+            continue
+        hit = False
+        for batch in table.read(file, ["image_id", "status"]):
+            rows = zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
+            known = [(image_id, status) for image_id, status in rows if image_id in ids]
+            hit = hit or bool(known)
+            ok_ids.update(image_id for image_id, status in known if status == OK)
+        if hit:
+            touched.append(file)
+    return Overlap(frozenset(ok_ids), tuple(touched))
+
+
+def _apart(file: TableFile, smallest: str, largest: str) -> bool:
+    if file.smallest is None or file.largest is None:
+        return False
+    return file.largest < smallest or largest < file.smallest

@@ -1,0 +1,142 @@
+"""Delta tables: opened at a version, and changed by one commit of add and remove actions.
+
+Tasks write Parquet files; a commit names those that count. What a commit does not name, such as the
+files of a retried task or of a killed run, is invisible to every reader.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+
+from pool3.errors import StorageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableFile:
+    """One Parquet file of a table.
+
+    `path` is relative to the table, `size` in bytes; `smallest` and `largest` are the bounds of the
+    column `image_id`, null where the log does not tell.
+    """
+
+    path: str
+    size: int
+    rows: int
+    smallest: str | None
+    largest: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> TableFile:
+        """Return the file that `as_dict` described."""
+        return cls(**fields)
+
+
+def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
+    """Return the Delta table at `uri` (newest version unless one is named), or None."""
+    try:
+        return DeltaTable(uri, version=version)
+    except TableNotFoundError:
+        return None
+    except (DeltaError, OSError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise StorageError("fetch_failed", f"the table {uri} cannot be read: {reason}") from error
+
+
+def table_files(table: DeltaTable) -> list[TableFile]:
+    """Return the files of the opened version, sorted by path."""
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    files = [
+        TableFile(
+            path=action["path"],
+            size=action["size_bytes"],
+            rows=action["num_records"],
+            smallest=action.get("min.image_id"),
+            largest=action.get("max.image_id"),
+        )
+        for action in actions
+    ]
+    return sorted(files, key=lambda file: file.path)
+
+
+def commit(
+    uri: str,
+    *,
+    schema: pa.Schema,
+    added: Sequence[TableFile],
+    removed: Sequence[TableFile],
+    read_version: int | None,
+    run_id: str,
+    facts: Mapping[str, str],
+) -> int:
+    """Publish files and withdraw others in one commit; returns the new version of the table.
+
+    Parameters
+    ----------
+    uri
+        The table, created when it does not exist.
+    added, removed
+        Files that are written already, and files of the present version.
+    read_version
+        The version that the writer began from, None when there was no table.
+    run_id
+        Recorded as an application transaction, so that the log tells which runs are in.
+    facts
+        Recorded in the commit for a person who reads the history.
+
+    Raises
+    ------
+    StorageError
+        When another writer changed the same files first; the table is as that writer left it.
+    """
+    properties = CommitProperties(
+        custom_metadata=dict(facts), app_transactions=[Transaction(f"pool3:{run_id}", 1)]
+    )
+    delta_schema = Schema.from_arrow(schema)
+    now_ms = int(time.time() * 1000)
+    adds = [_add_action(file, now_ms) for file in added]
+    removes = [RemoveAction(file.path, True, now_ms, file.size, {}) for file in removed]
+    table = open_table(uri)
+    if table is not None and table.version() != read_version:
+        raise _conflict(uri, f"it was at version {read_version} and is at {table.version()}")
+    try:
+        if table is None:
+            create_table_with_add_actions(
+                uri, delta_schema, adds, mode="error", commit_properties=properties
+            )
+        else:
+            table.create_write_transaction(
+                [*adds, *removes], "append", delta_schema, commit_properties=properties
+            )
+    except (CommitFailedError, DeltaError) as error:
+        raise _conflict(uri, str(error)) from error
+    return DeltaTable(uri).version()
+
+
+def _add_action(file: TableFile, now_ms: int) -> AddAction:
+    stats: dict[str, object] = {"numRecords": file.rows}
+    if file.smallest is not None:
+        stats["minValues"] = {"image_id": file.smallest}
+        stats["maxValues"] = {"image_id": file.largest}
+        stats["nullCount"] = {"image_id": 0}
+    return AddAction(file.path, file.size, {}, now_ms, True, json.dumps(stats))
+
+
+def _conflict(uri: str, reason: str) -> StorageError:
+    return StorageError(
+        "fetch_failed",
+        f"the table {uri} was not changed, since another writer was first or its log cannot be "
+        f"written ({reason}); run the job again",
+    )

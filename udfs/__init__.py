@@ -1,0 +1,1 @@
+"""What runs on executors: one factory per file."""

@@ -1,0 +1,65 @@
+"""Spreads inputs over tasks and gathers one summary a task: the driver's side of every function.
+
+A task's function takes an iterator of Arrow batches, does its work on the executor, and yields
+rows of `SUMMARY_SCHEMA`; only those travel back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+
+from pool3.progress import watched
+
+Batches = Iterator[pa.RecordBatch]
+TaskFunction = Callable[[Batches], Batches]
+
+#: One row a task, or a few: what was done, as JSON.
+SUMMARY_SCHEMA = T.StructType([T.StructField("summary", T.StringType(), nullable=False)])
+
+
+def summary(facts: dict[str, Any]) -> pa.RecordBatch:
+    """Return the row that a task yields to tell what it did."""
+    return pa.RecordBatch.from_pydict({"summary": [json.dumps(facts)]})
+
+
+def spread(spark: SparkSession, rows: pa.Table, schema: T.StructType, n_tasks: int) -> DataFrame:
+    """Return `rows` in exactly `n_tasks` partitions, dealt in turn like cards.
+
+    Neighbours in a listing are alike (a folder of huge scans, a folder of icons); dealing them
+    keeps the tasks even.
+    """
+    turns = pa.array([i % n_tasks for i in range(rows.num_rows)], pa.int32())
+    dealt = spark.createDataFrame(
+        rows.append_column("task", turns),
+        schema=T.StructType([*schema.fields, T.StructField("task", T.IntegerType())]),
+    )
+    return dealt.repartitionById(n_tasks, "task").drop("task")
+
+
+def gather(frame: DataFrame, function: TaskFunction, *, label: str) -> list[dict[str, Any]]:
+    """Run `function` once on each partition of `frame`; return the summaries, with progress."""
+    context = frame.sparkSession.sparkContext
+    context.setJobGroup(label, label)
+    with watched(label, lambda: _tasks_done(context, label), unit="tasks"):
+        rows = frame.mapInArrow(function, SUMMARY_SCHEMA).collect()
+    return [json.loads(row.summary) for row in rows]
+
+
+def _tasks_done(context: Any, group: str) -> tuple[int, int]:
+    """Return finished and known tasks of a job group."""
+    tracker = context.statusTracker()
+    done = total = 0
+    for job_id in tracker.getJobIdsForGroup(group):
+        job = tracker.getJobInfo(job_id)
+        for stage_id in job.stageIds if job else ():
+            stage = tracker.getStageInfo(stage_id)
+            if stage is not None:
+                done += stage.numCompletedTasks
+                total += stage.numTasks
+    return done, total
