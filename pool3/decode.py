@@ -1,0 +1,255 @@
+"""Bytes of a picture file to RGB, for files of unknown origin.
+
+Only formats of an allow-list are opened; width times height is checked from the header before a
+pixel is decoded. The first frame of an animation counts. It fetches nothing and changes no global
+state, so it runs in threads.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Pillow would import every plugin it has, EPS included, at the first format it does not know yet.
+from PIL import (  # noqa: F401
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from pool3.colour import to_rgb
+from pool3.errors import PictureError, UsageError
+from pool3.signatures import ALLOWED, announced_format
+
+log = logging.getLogger(__name__)
+
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_CUT_SHORT = ("truncat", "requires a buffer of", "but only got", "reached eof", "not enough")
+_LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeLimits:
+    """What a picture may cost.
+
+    Parameters
+    ----------
+    max_pixels
+        Width times height; decoding takes up to about 12 bytes of memory for each. Pillow's own
+        limit, 178,956,970, holds beside it.
+    max_bytes
+        Length of the file.
+    """
+
+    max_pixels: int = 50_000_000
+    max_bytes: int = 256 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "max_bytes"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be 1 or more, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture: `image` (RGB, upright) and the `format` of its file (Pillow's name)."""
+
+    image: Image.Image
+    format: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture at a model's input size.
+
+    Parameters
+    ----------
+    rgb
+        uint8, (size, size, 3).
+    width, height
+        Of the original in pixels, upright.
+    format
+        Of the file: ``JPEG``, ``PNG``, …
+    """
+
+    rgb: NDArray[np.uint8]
+    width: int
+    height: int
+    format: str
+
+
+def decode(data: bytes, *, limits: DecodeLimits | None = None) -> Decoded:
+    """Decode the first frame of a picture to upright RGB.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    limits
+        What it may cost; `DecodeLimits()` when None.
+
+    Raises
+    ------
+    PictureError
+        With code ``empty``, ``too_large``, ``not_an_image``, ``unsupported_format``,
+        ``too_many_pixels``, ``truncated`` or ``corrupt``.
+
+    Examples
+    --------
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (4, 3)).save(file, "PNG")
+    >>> decode(file.getvalue()).image.size
+    (4, 3)
+    """
+    limits = limits or DecodeLimits()
+    if not data:
+        raise PictureError("empty", "the file has no bytes")
+    if len(data) > limits.max_bytes:
+        raise PictureError(
+            "too_large", f"{len(data)} bytes, more than the limit of {limits.max_bytes}"
+        )
+    with _opened(data) as image:
+        pixels = image.width * image.height
+        if pixels > limits.max_pixels:
+            found = f"{image.width} x {image.height} = {pixels} pixels"
+            raise PictureError("too_many_pixels", f"{found}, the limit is {limits.max_pixels}")
+        kind = image.format or "?"
+        try:
+            _load_first_frame(image)
+            rgb = to_rgb(image)
+            turn = _turn(image)
+        except Exception as error:
+            if kind == "TIFF" and image.info.get("compression") == "webp":
+                detail = f"TIFF with WebP inside, which Pillow's libtiff cannot read: {error}"
+                raise PictureError("unsupported_format", detail) from error
+            raise _failure(data, error) from error
+        return Decoded(rgb if turn is None else rgb.transpose(turn), kind)
+
+
+def _opened(data: bytes) -> Image.Image:
+    """Open by header only."""
+    try:
+        return Image.open(io.BytesIO(data), formats=ALLOWED)
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except Exception as error:
+        raise _failure(data, error) from error
+
+
+def _load_first_frame(image: Image.Image) -> None:
+    try:
+        image.load()
+    except SyntaxError:
+        # Pillow reads on to the next frame of an animated PNG; damage there costs only that frame.
+        if not getattr(image, "is_animated", False) or getattr(image, "tile", True):
+            raise
+
+
+def _unidentified(data: bytes) -> PictureError:
+    """Return why no allowed format recognises `data`."""
+    name = announced_format(data)
+    if name is None:
+        return PictureError("not_an_image", f"no known picture format begins with {data[:8]!r}")
+    if name not in ALLOWED:
+        readable = ", ".join(ALLOWED)
+        return PictureError(
+            "unsupported_format", f"{name}; convert it to one that is read: {readable}"
+        )
+    try:  # Image.open kept the reason to itself
+        Image.OPEN[name][0](io.BytesIO(data), "")
+    except Exception as error:  # noqa: BLE001
+        return _failure(data, error)
+    return PictureError("corrupt", f"its {name} header cannot be read")
+
+
+def _failure(data: bytes, error: Exception) -> PictureError:
+    """Return the error of the feature table that fits what Pillow raised."""
+    name = announced_format(data) or "picture"
+    detail = f"{name}: {error}" if str(error) else f"{name}: {type(error).__name__}"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return PictureError("too_many_pixels", detail)
+    words = str(error).lower()
+    if any(word in words for word in ("unsupported", "unknown pixel mode", "not supported")):
+        return PictureError("unsupported_format", detail)
+    if any(word in words for word in _CUT_SHORT) or _is_cut_short(data, name):
+        return PictureError("truncated", detail)
+    return PictureError("corrupt", detail)
+
+
+def _is_cut_short(data: bytes, name: str) -> bool:
+    if name == "WEBP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    if name == "TIFF":
+        order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+        return int.from_bytes(data[4:8], order) >= len(data)
+    return _LAST_BYTES.get(name, b"") not in data
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how to turn a loaded picture upright; Pillow has turned a TIFF already."""
+    if image.format == "TIFF":
+        return None
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # any damage to this block only loses the orientation
+        log.debug("a damaged EXIF block was ignored", exc_info=True)
+        return None
+
+
+def _pil_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+RESIZES: dict[str, Callable[[Image.Image, int], NDArray[np.uint8]]] = {
+    "pil-bilinear": _pil_bilinear,
+}
+"""How a model wants its pictures resized, by the name in model.json."""
+
+
+def resized(image: Image.Image, size: int, resize: str) -> NDArray[np.uint8]:
+    """Return an RGB picture as uint8 (size, size, 3), its sides stretched to fit.
+
+    Raises
+    ------
+    UsageError
+        When `resize` is none of `RESIZES`.
+    """
+    if resize not in RESIZES:
+        known = ", ".join(RESIZES)
+        raise UsageError(
+            f"expected a resize of {known}, found {resize!r}; is pool3 too old for it?"
+        )
+    return RESIZES[resize](image, size)
+
+
+def decode_resized(
+    data: bytes, *, size: int, resize: str, limits: DecodeLimits | None = None
+) -> Picture:
+    """Decode a picture and resize it to a model's input; raises as `decode` and `resized` do."""
+    decoded = decode(data, limits=limits)
+    width, height = decoded.image.size
+    return Picture(resized(decoded.image, size, resize), width, height, decoded.format)
