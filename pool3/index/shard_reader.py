@@ -19,6 +19,9 @@ from pool3.errors import InvalidIndex
 from pool3.index.manifest import IDS, METADATA, TREE, VECTORS, Manifest, ShardEntry
 from pool3.index.reduction import Reduction
 
+# Annoy takes it as a C int.
+_MAX_SEARCH_K = 2**31 - 1
+
 
 class ArrowRows:
     """Rows of a memory-mapped Arrow IPC file, read one at a time.
@@ -133,7 +136,7 @@ class ShardReader:
         return tree
 
     def candidates(
-        self, query: npt.NDArray[np.float32], count: int, search_k: int
+        self, query: npt.NDArray[np.float32], *, k: int, count: int, search_k: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Find rows that are near in the reduced space.
 
@@ -141,10 +144,12 @@ class ShardReader:
         ----------
         query
             float32, as `pool3.index.reduction.tree_query` makes it.
+        k
+            How many at least, where the shard has as many.
         count
             How many at most.
         search_k
-            How many tree nodes Annoy looks at; -1 for `count` times the number of trees.
+            How many entries of the trees' leaves Annoy gathers, each row counted in each tree.
 
         Returns
         -------
@@ -152,9 +157,11 @@ class ShardReader:
         distances : float64, (m,)
             In the tree's own space, ascending.
         """
-        wanted = min(count, self.entry.rows)
+        n_trees, n_rows = self._tree.get_n_trees(), self.entry.rows
+        # The same row may come from every tree, so that fewer entries might hold fewer than k rows.
+        entries = min(max(search_k, n_trees * k), n_trees * n_rows, _MAX_SEARCH_K)
         rows, found = self._tree.get_nns_by_vector(
-            query.tolist(), wanted, search_k=search_k, include_distances=True
+            query.tolist(), min(count, n_rows), search_k=entries, include_distances=True
         )
         return np.array(rows, dtype=np.int64), np.array(found, dtype=np.float64)
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -135,8 +134,8 @@ class ShardWriter:
         self._write_header()
         self._reduced_path = directory / "reduced.tmp"
         self._reduced = self._reduced_path.open("wb")
-        self._ids = pa.ipc.new_file(str(directory / _FILES[IDS]), ID_SCHEMA)
-        self._metadata: pa.ipc.RecordBatchFileWriter | None = None
+        self._ids = _ArrowFile(directory / _FILES[IDS], ID_SCHEMA)
+        self._metadata: _ArrowFile | None = None
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -177,11 +176,10 @@ class ShardWriter:
         self._check_lengths(ids, vectors, metadata)
         self._check_order(ids)
         if metadata is not None and self._metadata is None:
-            path = self._directory / _FILES[METADATA]
-            self._metadata = pa.ipc.new_file(str(path), metadata.schema)
-        self._ids.write_batch(pa.record_batch([pa.array(ids, pa.string())], schema=ID_SCHEMA))
+            self._metadata = _ArrowFile(self._directory / _FILES[METADATA], metadata.schema)
+        self._ids.write(pa.record_batch([pa.array(ids, pa.string())], schema=ID_SCHEMA))
         if self._metadata is not None:
-            self._metadata.write_batch(metadata)
+            self._metadata.write(metadata)
         self._rows += len(ids)
         self._pending.append(np.array(vectors, dtype=np.float32))
         self._write_blocks(_BLOCK_ROWS)
@@ -259,10 +257,10 @@ class ShardWriter:
         )
 
     def _close_files(self) -> None:
-        files: list[Any] = [self._vectors, self._reduced, self._ids, self._metadata]
-        for file in files:
-            if file is not None:
-                file.close()
+        for file in (self._vectors, self._reduced, self._ids):
+            file.close()
+        if self._metadata is not None:
+            self._metadata.close()
 
     def _build_tree(self) -> None:
         reduction = self._reduction
@@ -284,6 +282,22 @@ class ShardWriter:
             raise Pool3Error(f"Annoy could not build a tree of {self._rows} rows")
         tree.unload()
         log.info("built %s trees over %s rows", self._n_trees, self._rows)
+
+
+class _ArrowFile:
+    """An Arrow IPC file being written; pyarrow's own writer leaves the file beneath it open."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._file = path.open("wb")
+        self._writer = pa.ipc.new_file(self._file, schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self._writer.close()
+            self._file.close()
 
 
 def _file_facts(path: Path) -> LocalFile:
