@@ -27,8 +27,9 @@ from pool3.models import ModelDirectory, load_model
 from pool3.report import Report, new_run_id
 from pool3.storage.tables import TableFile, commit
 from udfs.extract import INPUT_SCHEMA, ExtractSettings, extract_part, input_rows
+from udfs.files import FILE_SCHEMA, file_rows
 from udfs.spread import gather, spread
-from udfs.supersede import FILE_SCHEMA, file_rows, rewrite_without
+from udfs.supersede import rewrite_without
 
 JOB = "extract-features"
 PICTURES_A_TASK = 500

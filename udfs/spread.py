@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import types as T
 
 from pool3.progress import watched
@@ -19,13 +19,19 @@ from pool3.progress import watched
 Batches = Iterator[pa.RecordBatch]
 TaskFunction = Callable[[Batches], Batches]
 
-#: One row a task, or a few: what was done, as JSON.
-SUMMARY_SCHEMA = T.StructType([T.StructField("summary", T.StringType(), nullable=False)])
+#: What a task tells: facts as JSON, and bytes that JSON would only blow up.
+SUMMARY_SCHEMA = T.StructType(
+    [
+        T.StructField("summary", T.StringType(), nullable=False),
+        T.StructField("payload", T.BinaryType()),
+    ]
+)
 
 
-def summary(facts: dict[str, Any]) -> pa.RecordBatch:
+def summary(facts: dict[str, Any], payload: bytes | None = None) -> pa.RecordBatch:
     """Return the row that a task yields to tell what it did."""
-    return pa.RecordBatch.from_pydict({"summary": [json.dumps(facts)]})
+    columns = [pa.array([json.dumps(facts)]), pa.array([payload], pa.binary())]
+    return pa.RecordBatch.from_arrays(columns, names=SUMMARY_SCHEMA.names)
 
 
 def spread(spark: SparkSession, rows: pa.Table, schema: T.StructType, n_tasks: int) -> DataFrame:
@@ -43,12 +49,23 @@ def spread(spark: SparkSession, rows: pa.Table, schema: T.StructType, n_tasks: i
 
 
 def gather(frame: DataFrame, function: TaskFunction, *, label: str) -> list[dict[str, Any]]:
-    """Run `function` once on each partition of `frame`; return the summaries, with progress."""
+    """Run `function` once on each partition of `frame`, and show the progress.
+
+    Returns
+    -------
+    list of dict
+        The facts of each `summary`, in the order of the partitions; bytes under ``payload``.
+    """
     context = frame.sparkSession.sparkContext
     context.setJobGroup(label, label)
     with watched(label, lambda: _tasks_done(context, label), unit="tasks"):
         rows = frame.mapInArrow(function, SUMMARY_SCHEMA).collect()
-    return [json.loads(row.summary) for row in rows]
+    return [_facts(row) for row in rows]
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(row.summary)
+    return facts if row.payload is None else {**facts, "payload": bytes(row.payload)}
 
 
 def _tasks_done(context: Any, group: str) -> tuple[int, int]:

@@ -1,0 +1,72 @@
+# make demo and make test are the two commands of a newcomer; each sets up .venv when it is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+DEMO := build/demo
+
+# Annoy is built from source. Its own flags are -march=native, which is an illegal instruction on an
+# older machine, and -ffast-math; this names a baseline that every x86-64 server of ten years has.
+ifeq ($(shell uname -m),x86_64)
+  BASELINE := -march=x86-64-v3
+else
+  BASELINE := -mtune=generic
+endif
+ANNOY_FLAGS := -O3,$(BASELINE),-std=c++14,-DANNOYLIB_MULTITHREADED_BUILD
+
+help: ## lists what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(READY) ## sets .venv up from the pinned lock file
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "make: needs Python 3.11, 3.12 or 3.13, found $$($(PYTHON) --version 2>&1 || echo none); install one, or name it: make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import sysconfig, pathlib, sys; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").is_file())' || \
+	  { echo "make: needs Python's headers to build Annoy; install python3-dev (Debian, Ubuntu) or python3-devel (Fedora)" >&2; exit 2; }
+	@command -v g++ >/dev/null || \
+	  { echo "make: needs a C++ compiler to build Annoy; install g++" >&2; exit 2; }
+	@java=$$(java -version 2>&1 | sed -n '1s/.*"\([0-9]*\).*/\1/p' || true); [ "$${java:-0}" -ge 17 ] || \
+	  { echo "make: needs Java 17 or newer for Spark, found $${java:-none}; install openjdk-17-jre-headless and put java on PATH" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	# Annoy first and uncached: a wheel that pip built earlier for this machine may have other flags.
+	grep -A2 '^annoy==' requirements.lock > $(VENV)/annoy.lock
+	ANNOY_COMPILER_ARGS=$(ANNOY_FLAGS) $(BIN)/python -m pip install --quiet --no-cache-dir --no-binary annoy --require-hashes -r $(VENV)/annoy.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup ## draws a gallery, runs both jobs on it, prints recall, writes a contact sheet
+	@rm -rf $(DEMO)
+	$(BIN)/python -m pool3.gallery draw --output $(DEMO)
+	./submit.sh extract-features --input $(DEMO)/pictures --output $(DEMO)/features --model seeded
+	./submit.sh build-index --features $(DEMO)/features --index $(DEMO)/index --n-shards 2
+	$(BIN)/python -m pool3.gallery score --index $(DEMO)/index --truth $(DEMO)/truth.csv --sheet $(DEMO)/look-alikes.png
+
+test: setup lint ## checks the code and runs the tests, in under 15 minutes on two cores
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup lint ## adds faults, separate processes and a cluster, in under 60 minutes
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## formats the code and sorts imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## resolves the versions anew, needs uv on PATH
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra spark --extra tensorflow \
+	  --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
+
+clean: ## removes what the other targets made, .venv aside
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

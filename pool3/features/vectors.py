@@ -1,0 +1,127 @@
+"""Usable vectors of a feature table: what an index is built from, and what is left out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pool3.errors import UsageError
+from pool3.features.schema import OK
+from pool3.features.table import FeatureTable
+from pool3.index.vectors import check_vectors, common_length
+from pool3.storage.tables import TableFile
+
+NULL_ID = "null_id"
+MOST_NAMED = 20
+
+#: Columns of our own table that an index carries; of a foreign one, every column of a plain type.
+_CARRIED = ("uri", "width", "height", "format", "content_sha256", "thumbnail")
+_PLAIN = (
+    pa.types.is_string,
+    pa.types.is_signed_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_date32,
+)
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """Rows that are not indexed: counts by reason, the first ids of each, rows that are not ok."""
+
+    skipped: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    named: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> LeftOut:
+        """Return what `dataclasses.asdict` described."""
+        return cls(fields["skipped"], Counter(fields["errors"]), dict(fields["named"]))
+
+    def add(self, reason: str, ids: list[str | None]) -> None:
+        """Count some rows under one reason."""
+        self.errors[reason] += len(ids)
+        names = self.named.setdefault(reason, [])
+        names.extend(str(image_id) for image_id in ids[: MOST_NAMED - len(names)])
+
+    def merge(self, other: LeftOut) -> None:
+        """Add what another task left out."""
+        self.skipped += other.skipped
+        self.errors.update(other.errors)
+        for reason, names in other.named.items():
+            mine = self.named.setdefault(reason, [])
+            mine.extend(names[: MOST_NAMED - len(mine)])
+
+
+@dataclass(frozen=True, slots=True)
+class UsableRows:
+    """Some rows that can be indexed: ids, ``float32 (n, d)`` vectors, carried columns."""
+
+    ids: pa.Array
+    vectors: npt.NDArray[np.float32]
+    metadata: pa.RecordBatch
+
+
+def vector_dimension(table: FeatureTable) -> int:
+    """Return the length of the table's vectors: the most common in the first rows that have any.
+
+    Raises
+    ------
+    UsageError
+        When no row has a vector.
+    """
+    for file in table.files:
+        for batch in table.read(file, ["features"]):
+            length = common_length(batch.column(0))
+            if length:
+                return length
+    raise UsageError(f"expected vectors in {table.uri}, found none; nothing can be indexed")
+
+
+def carried_schema(table: FeatureTable) -> pa.Schema:
+    """Return the columns that an index carries as metadata."""
+    schema = table.schema()
+    if not table.foreign:
+        return pa.schema([schema.field(name) for name in _CARRIED if name in schema.names])
+    plain = [
+        column
+        for column in schema
+        if column.name not in ("image_id", "features")
+        and any(is_plain(column.type) for is_plain in _PLAIN)
+    ]
+    return pa.schema(plain)
+
+
+def usable_rows(
+    table: FeatureTable, file: TableFile, *, dimension: int, metric: str, left_out: LeftOut
+) -> Iterator[UsableRows]:
+    """Yield the rows of one file that can be indexed; the others are counted in `left_out`."""
+    carried = carried_schema(table).names
+    columns = ["image_id", "features", *carried] + ([] if table.foreign else ["status"])
+    for whole in table.read(file, columns):
+        batch = _ok_rows(whole, table.foreign, left_out)
+        checked = check_vectors(batch.column("features"), dimension=dimension, metric=metric)
+        ids = pc.cast(batch.column("image_id"), pa.string())
+        for reason, rows in checked.rejected.items():
+            left_out.add(reason, ids.take(pa.array(rows)).to_pylist())
+        named = pc.is_valid(ids).to_numpy(zero_copy_only=False)[checked.rows]
+        if not named.all():
+            left_out.add(NULL_ID, [None] * int((~named).sum()))
+        kept = pa.array(checked.rows[named])
+        yield UsableRows(ids.take(kept), checked.vectors[named], batch.select(carried).take(kept))
+
+
+def _ok_rows(batch: pa.RecordBatch, foreign: bool, left_out: LeftOut) -> pa.RecordBatch:
+    if foreign:
+        return batch
+    ok = pc.equal(batch.column("status"), OK)
+    kept = batch.filter(ok)
+    left_out.skipped += batch.num_rows - kept.num_rows
+    return kept
