@@ -1,3 +1,66 @@
-"""pool3 finds the pictures that look like this one, in a data lake of millions."""
+"""pool3 finds the pictures that look like this one, in a data lake of millions.
+
+::
+
+    import pool3
+
+    index = pool3.open("s3://lake/index")
+    hits = index.search("photo.jpg", k=10)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pool3.errors import (
+    AlreadyExists,
+    EngineMissing,
+    GateError,
+    InvalidIndex,
+    ModelError,
+    NotFound,
+    PictureError,
+    Pool3Error,
+    StorageError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from pool3.hits import Hit, Hits
+    from pool3.search import Index
+    from pool3.search import open_index as open
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyExists",
+    "EngineMissing",
+    "GateError",
+    "Hit",
+    "Hits",
+    "Index",
+    "InvalidIndex",
+    "ModelError",
+    "NotFound",
+    "PictureError",
+    "Pool3Error",
+    "StorageError",
+    "UsageError",
+    "open",
+]
+
+# Resolved when first used: jobs import this package on executors, and need no search there.
+_LAZY = {
+    "Hit": ("pool3.hits", "Hit"),
+    "Hits": ("pool3.hits", "Hits"),
+    "Index": ("pool3.search", "Index"),
+    "open": ("pool3.search", "open_index"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return getattr(import_module(module), attribute)

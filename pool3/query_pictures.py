@@ -1,0 +1,178 @@
+"""From a picture to the vector that an index is asked with, by the index's own copy of its model.
+
+Deliberately not here: the search. An index of foreign vectors has no model, and never comes here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from pool3 import storage
+from pool3.colour import to_rgb
+from pool3.decode import DecodeLimits, decode, resized
+from pool3.engines import cached_engine
+from pool3.errors import InvalidIndex, UsageError
+from pool3.index.manifest import Manifest
+
+if TYPE_CHECKING:
+    from pool3.models.directory import ModelDirectory
+
+# Pictures that one run of the model takes; more of them win little, and cost memory.
+_BATCH = 32
+# What a result keeps of its query picture, to draw it on a contact sheet.
+_KEPT_SIDE = 512
+
+
+def fetched_picture(where: str | os.PathLike[str]) -> Image.Image:
+    """Fetch and decode a picture.
+
+    Parameters
+    ----------
+    where
+        A path or a uri of the storage module.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, upright.
+
+    Raises
+    ------
+    StorageError, PictureError
+        When it cannot be read or decoded.
+    """
+    data = storage.fetch(storage.canonical_uri(where), max_bytes=DecodeLimits().max_bytes)
+    return decoded_picture(data)
+
+
+def decoded_picture(data: bytes) -> Image.Image:
+    """Decode a picture file's bytes to RGB, upright; raises `PictureError`."""
+    return decode(data).image
+
+
+def as_picture(query: Any) -> Image.Image:
+    """Make RGB of whatever a caller has in hand.
+
+    Parameters
+    ----------
+    query
+        A path or uri, a picture file's bytes, a PIL image, or a uint8 array (h, w, 3).
+
+    Raises
+    ------
+    UsageError
+        For anything else.
+    """
+    if isinstance(query, str | Path):
+        return fetched_picture(query)
+    if isinstance(query, bytes | bytearray | memoryview):
+        return decoded_picture(bytes(query))
+    if isinstance(query, Image.Image):
+        query.load()
+        return to_rgb(ImageOps.exif_transpose(query))
+    if _is_pixels(query):
+        return Image.fromarray(np.ascontiguousarray(query))
+    found = type(query).__name__
+    if isinstance(query, np.ndarray):
+        found = f"an array of {query.dtype} of shape {query.shape}"
+    raise UsageError(
+        "a query must be a path or uri, a picture file's bytes, a PIL image, a uint8 array "
+        f"(height, width, 3), a vector (one-dimensional array) or a list of these; found {found}"
+    )
+
+
+def _is_pixels(query: Any) -> bool:
+    return (
+        isinstance(query, np.ndarray)
+        and query.dtype == np.uint8
+        and query.ndim == 3
+        and query.shape[2] == 3
+        and query.size > 0
+    )
+
+
+def small_copy(picture: Image.Image) -> Image.Image:
+    """Return a copy of at most 512 pixels a side, for a contact sheet."""
+    copy = picture.copy()
+    copy.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
+    return copy
+
+
+class PictureModel:
+    """The model that made an index's vectors, read from its copy when it is first needed.
+
+    Parameters
+    ----------
+    index_uri
+        Canonical uri of the index's root.
+    manifest
+        It names the copy.
+    """
+
+    def __init__(self, index_uri: str, manifest: Manifest) -> None:
+        self._index_uri = index_uri
+        self._manifest = manifest
+        self._directory: ModelDirectory | None = None
+        self._lock = threading.Lock()
+
+    def _model(self) -> ModelDirectory:
+        # Not needed, and not loaded, by searches with vectors.
+        from pool3.models.directory import read_model  # noqa: PLC0415
+
+        if self._manifest.model is None:
+            raise UsageError(
+                f"{self._index_uri} was built from vectors that came without their model, so it "
+                "cannot be searched by picture; search it by vector or by image_id"
+            )
+        with self._lock:
+            if self._directory is None:
+                uri = storage.join(self._index_uri, self._manifest.model)
+                directory = read_model(uri)
+                if directory.model_id != self._manifest.model_id:
+                    raise InvalidIndex(
+                        f"{uri} must hold the model {self._manifest.model_id}; "
+                        f"found {directory.model_id}"
+                    )
+                self._directory = directory
+        return self._directory
+
+    def vectors(self, pictures: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
+        """Run the model over pictures.
+
+        Parameters
+        ----------
+        pictures
+            n pictures, RGB, upright.
+
+        Returns
+        -------
+        float32, (n, d)
+
+        Raises
+        ------
+        UsageError
+            When the index has no model.
+        EngineMissing
+            When the library that runs it is not installed.
+        """
+        model = self._model()
+        engine = cached_engine(
+            model.model_id,
+            lambda: model.graph,
+            name="tensorflow",
+            threads=len(os.sched_getaffinity(0)),
+        )
+        inputs = [resized(picture, model.input_size, model.resize) for picture in pictures]
+        features = [
+            engine(np.stack(inputs[start : start + _BATCH]))
+            for start in range(0, len(inputs), _BATCH)
+        ]
+        return np.concatenate(features)

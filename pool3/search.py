@@ -1,0 +1,461 @@
+"""Searching an index: every shard in its own thread, one merge, one exact re-ranking.
+
+Deliberately not here: Spark, and any state that a search would leave behind; an open index never
+changes, whatever is published after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pool3 import storage
+from pool3.distances import FloatArray, distances, top_k
+from pool3.errors import InvalidIndex, UsageError
+from pool3.hits import Hits
+from pool3.index.manifest import Manifest
+from pool3.index.publication import newest_published, newest_snapshot, read_manifest
+from pool3.index.reduction import Reduction, load_reduction, tree_query
+from pool3.index.shard_reader import ShardReader
+from pool3.query_pictures import PictureModel, as_picture, small_copy
+
+log = logging.getLogger(__name__)
+
+DEFAULT_RERANK = 100
+
+Picture: TypeAlias = str | Path | bytes | Image.Image | npt.NDArray[Any]
+Vector: TypeAlias = npt.NDArray[Any]
+#: The shard (its position among those with rows) and the row of each candidate.
+Places: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+def open_index(
+    uri: str | os.PathLike[str],
+    *,
+    snapshot: int | None = None,
+    cache_max_bytes: int | None = None,
+    expected_sha256: str | None = None,
+) -> Index:
+    """Open an index for searching.
+
+    Every file is checked against the manifest's SHA-256 and memory-mapped; those of a bucket are
+    downloaded into the local cache first. Re-rank vectors are most of the bytes.
+
+    Parameters
+    ----------
+    uri
+        The index's root.
+    snapshot
+        Which snapshot; the newest published one when None.
+    cache_max_bytes
+        Refuse an index whose files are larger than this, before anything is downloaded.
+    expected_sha256
+        SHA-256 that the snapshot's manifest must have. It names all other files by theirs.
+
+    Raises
+    ------
+    InvalidIndex
+        When there is no index or no such snapshot, its format is unknown, or files contradict it.
+    StorageError
+        When a file is missing, damaged or cannot be reached.
+    UsageError
+        When the index is larger than `cache_max_bytes`.
+
+    Examples
+    --------
+    ::
+
+        index = pool3.open("s3://lake/index")
+        hits = index.search("photo.jpg", k=10)
+    """
+    root = storage.canonical_uri(uri)
+    number = _published(root) if snapshot is None else snapshot
+    manifest = read_manifest(root, number, expected_sha256=expected_sha256)
+    log.info("%s, snapshot %s: %s bytes needed", root, number, manifest.bytes)
+    if cache_max_bytes is not None and manifest.bytes > cache_max_bytes:
+        raise UsageError(
+            f"the files of {root}, snapshot {number}, have {manifest.bytes} bytes, and "
+            f"cache_max_bytes allows {cache_max_bytes}; raise it or build a smaller index"
+        )
+    return Index(root, manifest)
+
+
+def _published(root: str) -> int:
+    published = newest_published(root)
+    if published is not None:
+        return published
+    newest = newest_snapshot(root)
+    if newest is None:
+        raise InvalidIndex(f"{root} is not an index: no snapshot was ever published there")
+    raise InvalidIndex(
+        f"no snapshot of {root} was published; the newest is {newest}: publish it, or open it "
+        f"with snapshot={newest}"
+    )
+
+
+class Index:
+    """An open snapshot of an index; `pool3.open` makes it. Threads may share it.
+
+    Parameters
+    ----------
+    uri
+        Canonical uri of the index's root.
+    manifest
+        The snapshot's.
+
+    Attributes
+    ----------
+    uri
+        Where the index is.
+    manifest
+        What the snapshot consists of.
+    """
+
+    def __init__(self, uri: str, manifest: Manifest) -> None:
+        self.uri = uri
+        self.manifest = manifest
+        self._model = PictureModel(uri, manifest)
+        self._reduction = _open_reduction(uri, manifest)
+        filled = [entry for entry in manifest.shards if entry.rows]
+        # Idle threads cost nothing, and end with the index.
+        workers = max(1, min(len(filled), len(os.sched_getaffinity(0))))
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pool3-search")
+        self._shards = list(
+            self._pool.map(lambda entry: ShardReader(uri, entry, manifest, self._reduction), filled)
+        )
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    def __repr__(self) -> str:
+        return (
+            f"<pool3.Index {self.uri} snapshot {self.snapshot_id}: {len(self)} rows, "
+            f"{self.manifest.dimension} numbers each, {self.manifest.metric}>"
+        )
+
+    @property
+    def snapshot_id(self) -> int:
+        """Number of the open snapshot."""
+        return self.manifest.snapshot_id
+
+    @property
+    def metric(self) -> str:
+        """``angular``, ``euclidean`` or ``dot``."""
+        return self.manifest.metric
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self.manifest.dimension
+
+    @property
+    def model_id(self) -> str | None:
+        """The model that made the vectors; None when they came without one."""
+        return self.manifest.model_id
+
+    def info(self) -> dict[str, Any]:
+        """Return what the index is, as plain values for a person or for JSON."""
+        manifest = self.manifest
+        return {
+            "uri": self.uri,
+            "snapshot_id": manifest.snapshot_id,
+            "created_at": manifest.created_at,
+            "run_id": manifest.run_id,
+            "rows": manifest.rows,
+            "counts": dict(manifest.counts),
+            "metric": manifest.metric,
+            "dimension": manifest.dimension,
+            "reduced_dimension": manifest.reduction.dimension,
+            "explained_variance": manifest.reduction.explained_variance,
+            "n_trees": manifest.n_trees,
+            "n_shards": len(manifest.shards),
+            "vectors_dtype": manifest.vectors_dtype,
+            "bytes": manifest.bytes,
+            "model_id": manifest.model_id,
+            "searches_pictures": manifest.model is not None,
+            "table": manifest.table.uri,
+            "table_version": manifest.table.version,
+        }
+
+    @overload
+    def search(
+        self,
+        query: Picture | Vector | None = None,
+        *,
+        image_id: str | None = None,
+        k: int = 10,
+        search_k: int | None = None,
+        rerank: int | None = None,
+    ) -> Hits: ...
+
+    @overload
+    def search(
+        self,
+        query: list[Any] | tuple[Any, ...],
+        *,
+        k: int = 10,
+        search_k: int | None = None,
+        rerank: int | None = None,
+    ) -> list[Hits]: ...
+
+    def search(
+        self,
+        query: Any = None,
+        *,
+        image_id: str | None = None,
+        k: int = 10,
+        search_k: int | None = None,
+        rerank: int | None = None,
+    ) -> Hits | list[Hits]:
+        """Find the k nearest pictures.
+
+        Parameters
+        ----------
+        query
+            A path or uri, a picture file's bytes, a PIL image, a uint8 array (height, width, 3), a
+            vector (any real dtype, (d,)), or a list or tuple of these.
+        image_id
+            Search with the stored vector of this picture instead; it finds itself first.
+        k
+            How many hits; fewer only where the index has fewer rows.
+        search_k
+            How many entries of the trees' leaves Annoy gathers in each shard, at least k from
+            each tree. More finds more of the true neighbours, and takes longer; rows times trees
+            is everything.
+        rerank
+            How many of the nearest reduced vectors, over all shards, are measured exactly.
+
+        Returns
+        -------
+        Hits, or a list of them for a list of queries
+            Best first, ties by id.
+
+        Raises
+        ------
+        UsageError
+            For anything that cannot be searched with, in one sentence.
+        StorageError, PictureError
+            When a picture cannot be fetched or decoded.
+        """
+        depth = self._depth(k, search_k, rerank)
+        if (query is None) == (image_id is None):
+            raise UsageError("search takes either a query or an image_id, exactly one of them")
+        if image_id is not None:
+            return self._search_id(image_id, k, depth)
+        if isinstance(query, list | tuple):
+            return self._search_each(query, k, depth)
+        return self._search_each([query], k, depth)[0]
+
+    def search_bytes(self, data: bytes, *, k: int = 10) -> Hits:
+        """Search with a picture file's bytes; safe for what a visitor sends."""
+        if not isinstance(data, bytes):
+            raise UsageError(f"search_bytes takes bytes; found {type(data).__name__}")
+        return self._search_each([data], k, self._depth(k, None, None))[0]
+
+    def search_id(self, image_id: str, *, k: int = 10) -> Hits:
+        """Search with the stored vector of a picture of the index; it finds itself first."""
+        return self._search_id(image_id, k, self._depth(k, None, None))
+
+    def search_vector(self, vector: Vector, *, k: int = 10) -> Hits:
+        """Search with a vector, any real dtype, (d,)."""
+        depth = self._depth(k, None, None)
+        return self._hits(self._checked(np.asarray(vector)), k, depth)
+
+    def search_batch(
+        self,
+        vectors: Vector,
+        k: int = 10,
+        *,
+        search_k: int | None = None,
+        rerank: int | None = None,
+    ) -> tuple[npt.NDArray[np.object_], FloatArray]:
+        """Search with many vectors.
+
+        Parameters
+        ----------
+        vectors
+            Any real dtype, (n, d).
+        k, search_k, rerank
+            As for `search`.
+
+        Returns
+        -------
+        ids : object (str), (n, m)
+        distances : float64, (n, m)
+            Best first; m is the smaller of k and the number of rows in the index, so that every
+            place holds a true hit.
+        """
+        depth = self._depth(k, search_k, rerank)
+        queries = np.asarray(vectors)
+        if queries.ndim != 2:
+            raise UsageError(f"search_batch takes an array (n, d); found shape {queries.shape}")
+        checked = [self._checked(query) for query in queries]
+        # Queries share the threads here, each going through the shards in turn.
+        found = list(self._pool.map(lambda query: self._nearest(query, k, depth, map), checked))
+        width = min(k, len(self))
+        ids = np.empty((len(found), width), dtype=object)
+        measured = np.empty((len(found), width))
+        for row, hits in enumerate(found):
+            ids[row] = [image_id for image_id, _, _ in hits]
+            measured[row] = [distance for _, distance, _ in hits]
+        return ids, measured
+
+    def _depth(self, k: int, search_k: int | None, rerank: int | None) -> tuple[int, int]:
+        _check_count("k", k)
+        if search_k is not None:
+            _check_count("search_k", search_k)
+        if rerank is not None:
+            _check_count("rerank", rerank)
+        if rerank is not None and rerank < k:
+            raise UsageError(f"rerank must be at least k = {k}; found {rerank}")
+        depth = max(DEFAULT_RERANK, 2 * k) if rerank is None else rerank
+        return depth, self.manifest.n_trees * depth if search_k is None else search_k
+
+    def _checked(self, vector: Vector) -> npt.NDArray[np.float32]:
+        if vector.ndim != 1 or vector.dtype.kind not in "fiu":
+            raise UsageError(
+                "a query vector must be a one-dimensional array of real numbers; "
+                f"found {vector.dtype} of shape {vector.shape}"
+            )
+        if len(vector) != self.dimension:
+            raise UsageError(
+                f"a query vector must have {self.dimension} numbers, as those of {self.uri}; "
+                f"found {len(vector)}"
+            )
+        with np.errstate(over="ignore"):
+            query = vector.astype(np.float32)
+        if not np.isfinite(query).all():
+            raise UsageError("a query vector must be finite as float32; found NaN or infinity")
+        if self.metric == "angular" and not query.any():
+            raise UsageError("a query vector must not be zero under angular: it has no direction")
+        return query
+
+    def _search_id(self, image_id: str, k: int, depth: tuple[int, int]) -> Hits:
+        if not isinstance(image_id, str):
+            raise UsageError(f"an image_id must be a string; found {image_id!r}")
+        for shard in self._shards:
+            row = shard.find(image_id)
+            if row is not None:
+                return self._hits(shard.vectors[row].astype(np.float32), k, depth)
+        raise UsageError(
+            f"there is no picture {image_id!r} in {self.uri}, snapshot {self.snapshot_id}; an "
+            "image_id must be written exactly as the feature table has it"
+        )
+
+    def _search_each(self, queries: Sequence[Any], k: int, depth: tuple[int, int]) -> list[Hits]:
+        vectors: list[npt.NDArray[np.float32] | None] = []
+        pictures: list[Image.Image] = []
+        for query in queries:
+            is_vector = isinstance(query, np.ndarray) and query.ndim == 1
+            vectors.append(self._checked(query) if is_vector else None)
+            if not is_vector:
+                pictures.append(as_picture(query))
+        made = iter(self._model.vectors(pictures)) if pictures else iter(())
+        shown = iter(pictures)
+        return [
+            self._hits(self._checked(next(made)), k, depth, small_copy(next(shown)))
+            if vector is None
+            else self._hits(vector, k, depth)
+            for vector in vectors
+        ]
+
+    def _hits(
+        self,
+        query: npt.NDArray[np.float32],
+        k: int,
+        depth: tuple[int, int],
+        picture: Image.Image | None = None,
+    ) -> Hits:
+        found = self._nearest(query, k, depth, self._pool.map)
+        return Hits(
+            ids=[image_id for image_id, _, _ in found],
+            distances=np.array([distance for _, distance, _ in found], dtype=np.float64),
+            snapshot_id=self.snapshot_id,
+            places=[(self._shards[shard].metadata, row) for _, _, (shard, row) in found],
+            query=picture,
+        )
+
+    def _nearest(
+        self, query: npt.NDArray[np.float32], k: int, depth: tuple[int, int], over_shards: Any
+    ) -> list[tuple[str, float, tuple[int, int]]]:
+        """Return image_id, distance and (shard, row) of the nearest, best first."""
+        shards, rows = self._candidates(query, k, depth, over_shards)
+        measured = self._measured(query, shards, rows)
+
+        def id_of(position: int) -> str:
+            return str(self._shards[shards[position]].ids.value(int(rows[position])))
+
+        return [
+            (image_id, float(measured[at]), (int(shards[at]), int(rows[at])))
+            for image_id, at in top_k(measured, k, id_of)
+        ]
+
+    def _candidates(
+        self, query: npt.NDArray[np.float32], k: int, depth: tuple[int, int], over_shards: Any
+    ) -> Places:
+        """Return the nearest over all shards in the reduced space."""
+        rerank, search_k = depth
+        reduced = self._reduction.reduce(query[None, :])[0]
+        asked = tree_query(reduced, metric=self.metric)
+        found: Iterable[tuple[npt.NDArray[np.int64], FloatArray]] = over_shards(
+            lambda shard: shard.candidates(asked, k=k, count=rerank, search_k=search_k),
+            self._shards,
+        )
+        parts = [
+            (np.full(len(rows), number), rows, self._merge_key(self._shards[number], near))
+            for number, (rows, near) in enumerate(found)
+        ]
+        if not parts:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        shards, rows, keys = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        best = np.argsort(keys, kind="stable")[:rerank]
+        return shards[best], rows[best]
+
+    def _merge_key(self, shard: ShardReader, near: FloatArray) -> FloatArray:
+        """Make distances in different trees comparable: ascending is nearest."""
+        # Under dot, near^2 = |q|^2 + M^2 - 2 q.x with each shard's own M; the rest orders by q.x.
+        return near**2 - shard.max_norm**2 if self.metric == "dot" else near
+
+    def _measured(
+        self,
+        query: npt.NDArray[np.float32],
+        shards: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+    ) -> FloatArray:
+        """Return exact distances of candidates to the stored vectors."""
+        measured = np.empty(len(rows))
+        for number in np.unique(shards):
+            here = np.flatnonzero(shards == number)
+            vectors = self._shards[number].vectors[rows[here]]
+            measured[here] = distances(query, vectors, self.metric)
+        return measured
+
+
+def _check_count(name: str, value: Any) -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise UsageError(f"{name} must be a whole number of at least 1; found {value!r}")
+
+
+def _open_reduction(uri: str, manifest: Manifest) -> Reduction:
+    entry = manifest.reduction
+    if entry.file is None:
+        return Reduction(manifest.metric, manifest.dimension)
+    path = storage.verified_local_file(
+        storage.join(uri, entry.file.path), sha256=entry.file.sha256, size=entry.file.bytes
+    )
+    return load_reduction(
+        path.read_bytes(),
+        metric=manifest.metric,
+        dimension=manifest.dimension,
+        reduced=entry.dimension,
+        explained_variance=entry.explained_variance,
+    )
