@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol, TypeVar
 
+from pool3 import errors
 from pool3.errors import Pool3Error, StorageError, UsageError
 from pool3.report import Report, default_report_uri
 
@@ -90,10 +91,16 @@ def run_job(
             log.exception("%s failed", job)
             _fail(report, 1, f"{type(error).__name__}: {str(error).splitlines()[0]}")
         else:
-            _fail(report, 1, from_task[2])
+            _fail(report, _exit_code(from_task[1]), from_task[2])
     report.seconds["total"] = since_start()
     _publish(report, config, report_option)
     return report.exit_code
+
+
+def _exit_code(error_name: str) -> int:
+    """Return the exit status of an error that a task raised, known only by its class's name."""
+    kind = getattr(errors, error_name, Pool3Error)
+    return int(kind.exit_code)
 
 
 def _log_to_stderr() -> None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import obstore
 from obstore import exceptions, store
 
 from pool3.errors import AlreadyExists, NotFound, StorageError
 from pool3.storage import local
+from pool3.storage.ranged import ranged_file
 from pool3.storage.uris import is_local, split_remote
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def open_input(uri: str) -> BinaryIO:
         if is_local(uri):
             return Path(uri).open("rb")
         bucket, key = split_remote(uri)
-        return cast(BinaryIO, obstore.open_reader(store_of(bucket), key))
+        return ranged_file(obstore.open_reader(store_of(bucket), key))
     except (exceptions.BaseError, OSError) as error:
         raise_mapped(uri, error)
 

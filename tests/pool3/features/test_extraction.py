@@ -1,0 +1,157 @@
+"""The pipeline of a task without Spark: one row an input, whatever happens to it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pool3.decode import DecodeLimits, Picture
+from pool3.features.extraction import (
+    PictureInput,
+    Prepared,
+    RowFacts,
+    Tally,
+    ahead,
+    extract,
+    in_batches,
+)
+
+FACTS = RowFacts(run_id="r", model_id="m", engine="e", precision="p", dimension=3)
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+class MeanColour:
+    """A model of three numbers, which remembers what it was called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        self.calls.append(len(pixels))
+        return pixels.mean(axis=(1, 2)).astype(np.float32)
+
+
+def run(
+    inputs: list[PictureInput], batch_size: int = 4, limits: DecodeLimits | None = None
+) -> tuple[Tally, list[dict[str, object]], MeanColour]:
+    model = MeanColour()
+    batches: list[pa.RecordBatch] = []
+    tally = extract(
+        inputs,
+        model=model,
+        append=batches.append,
+        facts=FACTS,
+        size=8,
+        resize="pil-bilinear",
+        batch_size=batch_size,
+        limits=limits or DecodeLimits(),
+    )
+    return tally, [row for batch in batches for row in batch.to_pylist()], model
+
+
+def source(path: Path, known_ok: bool = False) -> PictureInput:
+    return PictureInput(str(path), str(path), NOW, known_ok)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(10):
+        colour = (number * 20, 255 - number * 20, 7)
+        Image.new("RGB", (20 + number, 10), colour).save(tmp_path / f"{number}.png")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_bytes(b"not a picture at all")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "1.png").read_bytes()[:50])
+    return tmp_path
+
+
+def test_each_input_is_one_row_in_order(folder: Path) -> None:
+    names = ["0.png", "empty.jpg", "1.png", "missing.jpg", "text.jpg", "cut.png", "9.png"]
+    tally, rows, model = run([source(folder / name) for name in names])
+    assert [row["uri"] for row in rows] == [str(folder / name) for name in names]
+    assert [row["error"] for row in rows] == [
+        None, "empty", None, "not_found", "not_an_image", "truncated", None,
+    ]  # fmt: skip
+    assert (tally.ok, tally.failed, dict(tally.errors)) == (
+        3, 4, {"empty": 1, "not_found": 1, "not_an_image": 1, "truncated": 1},
+    )  # fmt: skip
+    for row in rows:
+        assert (row["status"] == "ok") == (row["error"] is None) == (row["features"] is not None)
+        assert row["status"] == "ok" or row["error_detail"]
+    assert model.calls == [3]
+
+
+def test_rows_carry_the_facts_of_their_own_picture(folder: Path) -> None:
+    _, rows, _ = run([source(folder / f"{number}.png") for number in range(10)], batch_size=3)
+    for number, row in enumerate(rows):
+        assert row["features"] == [number * 20, 255 - number * 20, 7]
+        assert (row["width"], row["height"], row["format"]) == (20 + number, 10, "PNG")
+        data = (folder / f"{number}.png").read_bytes()
+        assert row["content_sha256"] == hashlib.sha256(data).hexdigest()
+        assert (row["content_length"], row["modified_at"]) == (len(data), NOW)
+
+
+def test_the_model_is_called_once_for_each_picture(folder: Path) -> None:
+    _, _, model = run([source(folder / f"{number}.png") for number in range(10)], batch_size=4)
+    assert model.calls == [4, 4, 2]
+
+
+def test_a_transient_failure_does_not_replace_an_ok_row(folder: Path) -> None:
+    gone, broken = folder / "missing.jpg", folder / "text.jpg"
+    tally, rows, _ = run([source(gone, known_ok=True), source(broken, known_ok=True)])
+    assert [row["uri"] for row in rows] == [str(broken)]
+    assert (tally.failed, tally.kept) == (2, [str(gone)])
+
+
+def test_limits_are_rows_too(folder: Path) -> None:
+    _, rows, _ = run([source(folder / "0.png")], limits=DecodeLimits(max_pixels=199))
+    assert rows[0]["error"] == "too_many_pixels"
+    _, rows, _ = run([source(folder / "0.png")], limits=DecodeLimits(max_bytes=10))
+    assert rows[0]["error"] == "too_large"
+
+
+def prepared(has_picture: bool) -> Prepared:
+    picture = Picture(np.zeros((1, 1, 3), np.uint8), 1, 1, "PNG") if has_picture else None
+    return Prepared(PictureInput("i", "u", None), picture=picture)
+
+
+@given(flags=st.lists(st.booleans(), max_size=60), size=st.integers(1, 7))
+@settings(deadline=None)
+def test_batches_cover_each_input_once(flags: list[bool], size: int) -> None:
+    items = [prepared(flag) for flag in flags]
+    batches = list(in_batches(items, size))
+    assert [id(item) for batch in batches for item in batch] == [id(item) for item in items]
+    assert all(sum(item.picture is not None for item in batch) <= size for batch in batches)
+    assert all(batches)
+
+
+def test_the_next_batch_is_prepared_while_this_one_is_used() -> None:
+    prepared_second = threading.Event()
+
+    def batches() -> Iterator[list[Prepared]]:
+        yield [prepared(True)]
+        prepared_second.set()
+        yield [prepared(True)]
+
+    coming = ahead(batches(), defaultdict(float))
+    next(coming)
+    assert prepared_second.wait(timeout=10)
+
+
+def test_an_error_while_preparing_reaches_the_consumer() -> None:
+    def batches() -> Iterator[list[Prepared]]:
+        yield [prepared(True)]
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        list(ahead(batches(), defaultdict(float)))
