@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pool3.errors import UsageError
+from pool3.gallery.drawing import ORIGINAL, Entry, draw_gallery
+from pool3.gallery.scoring import Answer, K, ask, sheet, table
+
+ENTRIES = [
+    Entry(f"{scene}--{kind}.png", scene, kind)
+    for scene in ("a", "b", "c")
+    for kind in (ORIGINAL, "crop", "flip")
+]
+IDS = [f"/gallery/pictures/{entry.name}" for entry in ENTRIES]
+
+
+def same_scene_first(image_id: str, k: int) -> list[tuple[str, float]]:
+    scene = image_id.rsplit("/", maxsplit=1)[-1][0]
+    ranked = sorted(IDS, key=lambda other: (other != image_id, f"/{scene}--" not in other))
+    return [(found, rank / 10) for rank, found in enumerate(ranked[:k])]
+
+
+def test_a_perfect_index_has_recall_one() -> None:
+    answers = ask(ENTRIES, Path("/gallery"), same_scene_first)
+    assert [answer.asked.kind for answer in answers] == ["crop", "flip"] * 3
+    assert all(answer.found for answer in answers)
+    assert table(answers).splitlines()[2].split() == ["crop", "3", "3", "1.000"]
+
+
+def test_the_query_itself_never_counts_as_a_hit() -> None:
+    answers = ask(ENTRIES, Path("/gallery"), same_scene_first)
+    for answer in answers:
+        assert answer.asked not in [hit for hit, _ in answer.hits]
+        assert len(answer.hits) == K
+
+
+def test_an_index_that_finds_other_scenes_has_recall_zero() -> None:
+    def worst(image_id: str, k: int) -> list[tuple[str, float]]:
+        return [(found, 0.0) for found in IDS if found[18] != image_id[18]][:k]
+
+    answers = ask(ENTRIES, Path("/gallery"), worst)
+    assert table(answers).splitlines()[-4].split() == ["all", "6", "0", "0.000"]
+
+
+def test_another_variant_of_the_scene_is_not_the_original() -> None:
+    crop, flip = ENTRIES[1], ENTRIES[2]
+    assert not Answer(crop, [(flip, 0.1)]).found
+    assert Answer(crop, [(flip, 0.1), (ENTRIES[0], 0.2)]).found
+    assert not Answer(crop, [(flip, 0.1)] * K + [(ENTRIES[0], 0.2)]).found
+
+
+def test_a_stranger_in_the_index_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"x\.png"):
+        ask(ENTRIES, Path("/gallery"), lambda image_id, k: [("/elsewhere/x.png", 0.0)])
+
+
+def test_the_sheet_shows_one_query_of_each_kind(tmp_path: Path) -> None:
+    entries = draw_gallery(tmp_path, n_scenes=1)
+    ids = {str(tmp_path / "pictures" / entry.name): entry for entry in entries}
+    answers = ask(entries, tmp_path, lambda image_id, k: [(found, 0.5) for found in ids][:k])
+    drawn = sheet(answers, tmp_path)
+    kinds = len({entry.kind for entry in entries}) - 1
+    assert drawn.width > 1000
+    assert drawn.height > 200 * kinds
