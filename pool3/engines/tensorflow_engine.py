@@ -1,0 +1,88 @@
+"""TensorFlow as an engine: one session on the frozen graph, fp32."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pool3.errors import EngineMissing, ModelError, UsageError
+
+
+def import_tensorflow() -> Any:
+    """Import TensorFlow, quietly unless the environment asks otherwise.
+
+    Raises
+    ------
+    EngineMissing
+        If it is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        import tensorflow  # noqa: PLC0415
+    except ImportError as error:
+        raise EngineMissing(
+            f"running a model needs TensorFlow, which cannot be imported ({error}); "
+            "install it with: pip install 'pool3[tensorflow]'"
+        ) from error
+    return tensorflow
+
+
+class TensorFlowEngine:
+    """Runs a frozen graph in a TensorFlow session, on a GPU where TensorFlow sees one."""
+
+    name = "tensorflow"
+    precision = "float32"
+
+    def __init__(self, graph: bytes, *, threads: int) -> None:
+        tf = import_tensorflow()
+        definition = tf.compat.v1.GraphDef.FromString(graph)
+        imported = tf.Graph()
+        try:
+            with imported.as_default():
+                tf.import_graph_def(definition, name="")
+            self._pictures = imported.get_tensor_by_name("pictures:0")
+            self._features = imported.get_tensor_by_name("features:0")
+        except (ValueError, KeyError) as error:
+            raise ModelError(
+                "expected a graph from 'pictures' to 'features' that TensorFlow "
+                f"{tf.__version__} can import, found one that it refuses: {error}"
+            ) from error
+        options = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=threads,
+            inter_op_parallelism_threads=1,
+            gpu_options=tf.compat.v1.GPUOptions(allow_growth=True),
+        )
+        self._session = tf.compat.v1.Session(graph=imported, config=options)
+
+    def __call__(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Give the features of a batch of pictures.
+
+        Parameters
+        ----------
+        pictures
+            uint8 ``(n, h, w, 3)``, RGB, of the model's input size; n may be 0.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 ``(n, d)``.
+
+        Raises
+        ------
+        UsageError
+            If dtype or shape differ from that.
+        """
+        if pictures.dtype != np.uint8 or not self._pictures.shape.is_compatible_with(
+            pictures.shape
+        ):
+            raise UsageError(
+                f"expected pictures as uint8 {self._pictures.shape}, "
+                f"found {pictures.dtype} {pictures.shape}"
+            )
+        features: npt.NDArray[np.float32] = self._session.run(
+            self._features, {self._pictures: pictures}
+        )
+        return features

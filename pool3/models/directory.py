@@ -1,0 +1,238 @@
+"""The model directory: ``weights.safetensors``, ``graph.pb`` and ``model.json``.
+
+Every source of weights becomes this form, and every engine runs its graph. The graph and the
+weights are read when they are first asked for, checked against the sums in ``model.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from pool3 import storage
+from pool3.errors import ModelError, NotFound
+from pool3.models import inception
+from pool3.models.frozen import FEATURES, frozen_graph
+from pool3.models.graphdef import check_ops
+
+FORMAT_VERSION = 1
+RESIZE = "pil-bilinear"
+"""How pictures are brought to the input size; a name that `pool3.decode` knows."""
+
+_GRAPH, _WEIGHTS, _JSON = "graph.pb", "weights.safetensors", "model.json"
+_FACTS: dict[str, type] = {
+    "model_id": str,
+    "feature_dimension": int,
+    "feature_node": str,
+    "input_size": int,
+    "resize": str,
+    "source": str,
+    "notes": list,
+    "files": dict,
+}
+Tensors = Mapping[str, npt.NDArray[np.float32]]
+
+
+def model_id_of(tensors: Tensors, *, feature_node: str, resize: str, input_size: int) -> str:
+    """Give the id of a model by its content, 64 hexadecimal digits.
+
+    Neither engine, precision, serialisation nor where the weights came from are part of it.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].astype("<f4", order="C", copy=False)
+        digest.update(f"{name} {tensor.shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensor))
+    digest.update(f"{feature_node} {resize} {input_size}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDirectory:
+    """A model, in memory or behind a uri.
+
+    Parameters
+    ----------
+    model_id
+        The model by its content, see `model_id_of`.
+    feature_dimension
+        Numbers that describe one picture.
+    feature_node
+        Node of the graph that gives them.
+    input_size
+        Height and width of the graph's input, pixels.
+    resize
+        How a picture is brought to that size, a name that `pool3.decode` knows.
+    source
+        Where the weights came from.
+    notes
+        Sentences that a person should read before using the model.
+    """
+
+    model_id: str
+    feature_dimension: int
+    feature_node: str
+    input_size: int
+    resize: str
+    source: str
+    notes: tuple[str, ...] = ()
+    _read_graph: Callable[[], bytes] = field(repr=False, compare=False)
+    _read_weights: Callable[[], bytes] = field(repr=False, compare=False)
+
+    @cached_property
+    def graph(self) -> bytes:
+        """The frozen GraphDef: ``uint8 [n, h, w, 3]`` in, ``float32 [n, d]`` out.
+
+        Raises
+        ------
+        ModelError
+            If it has an op that is not allowed.
+        StorageError
+            If it cannot be read, or is not what ``model.json`` says.
+        """
+        graph = self._read_graph()
+        check_ops(graph)
+        return graph
+
+    def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Read the unfolded weights by canonical name, float32.
+
+        Raises
+        ------
+        ModelError
+            If they are no safetensors.
+        StorageError
+            If they cannot be read, or are not what ``model.json`` says.
+        """
+        try:
+            return load(self._read_weights())
+        except SafetensorError as error:
+            raise ModelError(
+                f"expected safetensors in {_WEIGHTS} of model {self.model_id}, found none: {error}"
+            ) from error
+
+    def write(self, uri: str) -> None:
+        """Write the directory; ``model.json`` comes last, so where it stands all is there.
+
+        Parameters
+        ----------
+        uri
+            Canonical uri of the directory.
+        """
+        contents = {_GRAPH: self.graph, _WEIGHTS: self._read_weights()}
+        files = {
+            name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in contents.items()
+        }
+        facts: dict[str, Any] = {"format_version": FORMAT_VERSION}
+        facts |= {name: getattr(self, name) for name in _FACTS if name != "files"}
+        for name, data in contents.items():
+            storage.put(storage.join(uri, name), data)
+        text = json.dumps(facts | {"files": files}, indent=2) + "\n"
+        storage.put(storage.join(uri, _JSON), text.encode())
+
+
+def model_from_tensors(
+    tensors: Tensors, *, source: str, notes: tuple[str, ...] = ()
+) -> ModelDirectory:
+    """Make a model of Inception-v3's canonical tensors.
+
+    Parameters
+    ----------
+    tensors
+        Every tensor of `inception.tensor_shapes`, float32.
+    source, notes
+        As in `ModelDirectory`.
+    """
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return ModelDirectory(
+        model_id=model_id_of(
+            contiguous, feature_node=FEATURES, resize=RESIZE, input_size=inception.INPUT_SIZE
+        ),
+        feature_dimension=inception.FEATURE_DIMENSION,
+        feature_node=FEATURES,
+        input_size=inception.INPUT_SIZE,
+        resize=RESIZE,
+        source=source,
+        notes=notes,
+        _read_graph=lambda: frozen_graph(contiguous),
+        _read_weights=lambda: save(contiguous),
+    )
+
+
+def is_model(uri: str) -> bool:
+    """Tell whether a model directory stands at `uri`."""
+    return storage.exists(storage.join(uri, _JSON))
+
+
+def read_model(uri: str) -> ModelDirectory:
+    """Open a model directory.
+
+    Parameters
+    ----------
+    uri
+        Where it stands.
+
+    Raises
+    ------
+    ModelError
+        If there is none, its ``model.json`` is damaged, or its format is newer than this release.
+    """
+    uri = storage.canonical_uri(uri)
+    facts = _facts(uri)
+    files = facts.pop("files")
+    facts["notes"] = tuple(facts["notes"])
+    return ModelDirectory(
+        **facts,
+        _read_graph=lambda: _verified(uri, files, _GRAPH),
+        _read_weights=lambda: _verified(uri, files, _WEIGHTS),
+    )
+
+
+def copy_model(source_uri: str, target_uri: str) -> None:
+    """Copy a model directory, checked on the way; one that stands there already is left alone."""
+    if not is_model(target_uri):
+        read_model(source_uri).write(target_uri)
+
+
+def _facts(uri: str) -> dict[str, Any]:
+    where = storage.join(uri, _JSON)
+    try:
+        facts = json.loads(storage.fetch(where))
+    except NotFound as error:
+        raise ModelError(
+            f"expected a model directory with a {_JSON}, found none in {uri}"
+        ) from error
+    except ValueError as error:
+        raise ModelError(f"expected JSON in {where}, found none: {error}") from error
+    version = facts.get("format_version") if isinstance(facts, dict) else None
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"expected format_version {FORMAT_VERSION} in {where}, found {version!r}; "
+            "a newer release of pool3 may read it"
+        )
+    for name, kind in _FACTS.items():
+        if not isinstance(facts.get(name), kind):
+            raise ModelError(
+                f"expected {name!r} in {where} to be {kind.__name__}, found {facts.get(name)!r}"
+            )
+    return {name: facts[name] for name in _FACTS}
+
+
+def _verified(uri: str, files: dict[str, Any], name: str) -> bytes:
+    entry = files.get(name)
+    if not isinstance(entry, dict) or not {"sha256", "bytes"} <= entry.keys():
+        raise ModelError(f"expected the sha256 and bytes of {name} in {_JSON} of {uri}, found none")
+    where = storage.join(uri, name)
+    path = storage.verified_local_file(where, sha256=entry["sha256"], size=entry["bytes"])
+    return Path(path).read_bytes()

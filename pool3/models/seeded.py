@@ -1,0 +1,84 @@
+"""Inception-v3 with drawn weights, for where no trained ones can be had.
+
+It finds near-duplicates and knows no meaning. Kernels come from NumPy's PCG64 by exact arithmetic,
+so they are the same bits on every machine; the statistics of the batch norms were measured once
+on drawn pictures (`pool3.models.calibrate`) and are a constant file of this package.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load
+
+from pool3.models import inception
+from pool3.models.directory import ModelDirectory, model_from_tensors
+
+SEED = 3
+STATISTICS_FILE = "seeded_statistics.safetensors"
+NOTES = "weights are drawn, not trained: finds near-duplicates and knows no meaning"
+
+_BITS = 24
+"""Random bits of a weight: what a float32 holds exactly."""
+
+
+def drawn_kernels() -> dict[str, npt.NDArray[np.float32]]:
+    """Draw every kernel: uniform, of He's variance 2 / fan_in, of mean zero per output channel.
+
+    A filter of mean zero is blind to the common level of its inputs, which after a ReLU is most of
+    what they carry, and sees how they differ.
+
+    Returns
+    -------
+    dict
+        ``<scope>/kernel`` to float32 ``(height, width, in, out)``.
+    """
+    generator = np.random.PCG64(SEED)
+    return {
+        f"{layer.name}/kernel": _drawn_kernel(generator, layer.kernel_shape)
+        for layer in inception.CONVOLUTIONS
+    }
+
+
+def _drawn_kernel(
+    generator: np.random.PCG64, shape: tuple[int, int, int, int]
+) -> npt.NDArray[np.float32]:
+    fan_in = math.prod(shape[:3])
+    raw: npt.NDArray[np.uint64] = generator.random_raw(fan_in * shape[3])
+    drawn = (raw >> np.uint64(64 - _BITS)).astype(np.int64).reshape(fan_in, shape[3])
+    # Integers, so that neither the order of the sum nor the machine shows in the result.
+    centred = drawn * fan_in - drawn.sum(axis=0)
+    half_width = math.sqrt(6 / fan_in)
+    scale = half_width / (fan_in * 2 ** (_BITS - 1))
+    return (centred * scale).astype(np.float32).reshape(shape)
+
+
+def seeded_model() -> ModelDirectory:
+    """Make the seeded model; its ``model_id`` is the same everywhere."""
+    return model_from_tensors(
+        drawn_kernels() | calibrated_statistics(), source="seeded", notes=(NOTES,)
+    )
+
+
+def calibrated_statistics() -> dict[str, npt.NDArray[np.float32]]:
+    """Read the batch norms' tensors: gamma 1, beta 0, and the committed means and variances.
+
+    Returns
+    -------
+    dict
+        ``<scope>/gamma``, ``beta``, ``moving_mean``, ``moving_variance`` to float32 ``(out,)``.
+    """
+    packed = load(resources.files("pool3.models").joinpath(STATISTICS_FILE).read_bytes())
+    ends = np.cumsum([layer.channels for layer in inception.CONVOLUTIONS])[:-1]
+    means = np.split(packed["moving_mean"].astype(np.float32), ends)
+    variances = np.split(packed["moving_variance"].astype(np.float32), ends)
+    tensors: dict[str, npt.NDArray[np.float32]] = {}
+    for layer, mean, variance in zip(inception.CONVOLUTIONS, means, variances, strict=True):
+        tensors[f"{layer.name}/gamma"] = np.ones(layer.channels, np.float32)
+        tensors[f"{layer.name}/beta"] = np.zeros(layer.channels, np.float32)
+        tensors[f"{layer.name}/moving_mean"] = mean
+        tensors[f"{layer.name}/moving_variance"] = variance
+    return tensors
