@@ -147,7 +147,9 @@ def decode(data: bytes, *, limits: DecodeLimits | None = None) -> Decoded:
                 detail = f"TIFF with WebP inside, which Pillow's libtiff cannot read: {error}"
                 raise PictureError("unsupported_format", detail) from error
             raise _failure(data, error) from error
-        return Decoded(rgb if turn is None else rgb.transpose(turn), kind)
+    upright = rgb if turn is None else rgb.transpose(turn)
+    upright.info = {}  # its EXIF block still says how to turn it
+    return Decoded(upright, kind)
 
 
 def _opened(data: bytes) -> Image.Image:

@@ -17,7 +17,7 @@ from pool3.search import open_index
 EXAMPLES = """\
 examples:
   python -m pool3.gallery draw --output build/gallery --scenes 40
-  python -m pool3.gallery score --index build/index --truth build/gallery/truth.json
+  python -m pool3.gallery score --index build/index --truth build/gallery/truth.csv
 """
 
 

@@ -1,13 +1,14 @@
 """A gallery on disk: drawn scenes, their variants, and the truth about them.
 
 ``FOLDER/pictures/`` holds pictures and nothing else, so that it can be listed as a data lake is;
-``FOLDER/truth.json`` stands beside it. A picture's name tells its scene and its kind:
+``FOLDER/truth.csv`` stands beside it. A picture's name tells its scene and its kind:
 ``007-balloons--crop.png``.
 """
 
 from __future__ import annotations
 
-import json
+import csv
+import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from pool3.gallery.variants import VARIANT_SUFFIXES, png, variants
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+COLUMNS = ("name", "scene", "kind")
 ORIGINAL = "original"
-TRUTH = "truth.json"
+TRUTH = "truth.csv"
 PICTURES = "pictures"
 
 
@@ -59,7 +60,7 @@ def draw_gallery(folder: Path, *, n_scenes: int) -> list[Entry]:
         for leftover in _older_pictures(folder) - names:
             (folder / PICTURES / leftover).unlink()
         (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-        (folder / TRUTH).write_text(_as_json(entries), encoding="utf-8")
+        (folder / TRUTH).write_text(_as_csv(entries), encoding="utf-8")
         for seed in range(n_scenes):
             _draw_files(folder / PICTURES, seed)
     except OSError as error:
@@ -93,9 +94,12 @@ def _draw_files(pictures: Path, seed: int) -> None:
         (pictures / _entry(seed, kind).name).write_bytes(data)
 
 
-def _as_json(entries: list[Entry]) -> str:
-    rows = [{"name": entry.name, "scene": entry.scene, "kind": entry.kind} for entry in entries]
-    return json.dumps({"format_version": FORMAT_VERSION, "pictures": rows}, indent=1) + "\n"
+def _as_csv(entries: list[Entry]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows((entry.name, entry.scene, entry.kind) for entry in entries)
+    return text.getvalue()
 
 
 def read_truth(path: Path) -> list[Entry]:
@@ -107,15 +111,12 @@ def read_truth(path: Path) -> list[Entry]:
         When the file is missing or is none of these.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = content["format_version"]
-        entries = [Entry(row["name"], row["scene"], row["kind"]) for row in content["pictures"]]
-    except OSError as error:
-        raise UsageError(f"the truth about a gallery cannot be read: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the truth about a gallery cannot be read: {path}: {error}") from error
+    if not rows or tuple(rows[0]) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
         raise UsageError(
-            f"{path} must be the {TRUTH} of a drawn gallery; it is not one ({error!r})"
-        ) from error
-    if found != FORMAT_VERSION:
-        raise UsageError(f"{path} has format version {found!r}; this pool3 reads {FORMAT_VERSION}")
-    return entries
+            f"{path} must be the {TRUTH} of a gallery, with the columns {', '.join(COLUMNS)}; "
+            "it is not one"
+        )
+    return [Entry(*row) for row in rows[1:]]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pool3.decode import DecodeLimits, decode, decode_resized, resized
 from pool3.errors import PictureError, UsageError
@@ -80,6 +80,15 @@ def test_every_orientation_gives_the_upright_picture(kind: str, orientation: int
     assert (picture.width, picture.height) == SCENE.size
     difference = np.abs(picture.rgb.astype(float) - resized(SCENE, 60, "pil-bilinear"))
     assert difference.mean() < (8 if kind in {"AVIF", "JPEG"} else 0.01)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "AVIF", "JPEG"])
+def test_an_upright_picture_is_not_turned_once_more(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = decode(saved(SCENE, kind, exif=exif.tobytes())).image
+    assert upright.size == SCENE.size[::-1]
+    assert ImageOps.exif_transpose(upright).size == SCENE.size[::-1]
 
 
 @pytest.mark.parametrize("block", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\xff", b"\xff" * 30])

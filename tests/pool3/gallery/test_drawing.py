@@ -19,9 +19,9 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_truth_names_every_picture_and_stands_outside_their_folder(gallery: Path) -> None:
-    entries = read_truth(gallery / "truth.json")
+    entries = read_truth(gallery / "truth.csv")
     assert {entry.name for entry in entries} == {p.name for p in (gallery / "pictures").iterdir()}
-    assert sorted(path.name for path in gallery.iterdir()) == ["pictures", "truth.json"]
+    assert sorted(path.name for path in gallery.iterdir()) == ["pictures", "truth.csv"]
     kinds = Counter(entry.kind for entry in entries)
     assert kinds == dict.fromkeys((ORIGINAL, *VARIANT_SUFFIXES), 2)
     for entry in entries:
@@ -43,7 +43,7 @@ def test_the_files_of_others_are_left_alone(
     assert main(["draw", "--output", str(tmp_path), "--scenes", "1"]) == 2
     assert "holiday.jpg" in capsys.readouterr().err
     assert [path.name for path in holiday.parent.iterdir()] == ["holiday.jpg"]
-    assert not (tmp_path / "truth.json").exists()
+    assert not (tmp_path / "truth.csv").exists()
 
 
 def test_no_scenes_is_a_usage_error(tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ def test_no_scenes_is_a_usage_error(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"format_version": 1}', '{"format_version": 9}'])
+@pytest.mark.parametrize("content", ["", "[]", "name,scene\na,b\n", "name,scene,kind\na,b\n"])
 def test_a_file_that_is_no_truth_is_named(tmp_path: Path, content: str) -> None:
-    truth = tmp_path / "truth.json"
+    truth = tmp_path / "truth.csv"
     truth.write_text(content)
-    with pytest.raises(UsageError, match=r"truth\.json"):
+    with pytest.raises(UsageError, match=r"truth\.csv"):
         read_truth(truth)
