@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pool3.contact_sheet import contact_sheet
 from pool3.index.shard_reader import ArrowRows
 
 if TYPE_CHECKING:
@@ -124,8 +125,6 @@ class Hits(Sequence[Hit]):
 
     def sheet(self) -> Image.Image:
         """Draw the contact sheet: the query's picture first, then each hit, rank and distance."""
-        from pool3.contact_sheet import contact_sheet  # noqa: PLC0415
-
         return contact_sheet(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,7 @@ from pool3.decode import DecodeLimits, decode, resized
 from pool3.engines import cached_engine
 from pool3.errors import InvalidIndex, UsageError
 from pool3.index.manifest import Manifest
-
-if TYPE_CHECKING:
-    from pool3.models.directory import ModelDirectory
+from pool3.models.directory import ModelDirectory, read_model
 
 # Pictures that one run of the model takes; more of them win little, and cost memory.
 _BATCH = 32
@@ -124,9 +122,6 @@ class PictureModel:
         self._lock = threading.Lock()
 
     def _model(self) -> ModelDirectory:
-        # Not needed, and not loaded, by searches with vectors.
-        from pool3.models.directory import read_model  # noqa: PLC0415
-
         if self._manifest.model is None:
             raise UsageError(
                 f"{self._index_uri} was built from vectors that came without their model, so it "

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pool3.distances import METRICS, check_metric, distances, top_k
 from pool3.errors import UsageError
 
-SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 70), st.integers(0, 2**32 - 1))
+SHAPES = st.tuples(st.integers(1, 200), st.integers(1, 300), st.integers(0, 2**32 - 1))
 
 
 def drawn(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -78,7 +78,7 @@ def test_a_damaged_log_entry_is_named(make_index):
 def test_the_loser_of_a_race_is_told_and_changes_nothing(make_index):
     index = str(make_index(VECTORS))
     first = read_manifest(index, 1)
-    start, outcomes = threading.Barrier(4), []
+    start, outcomes, refusals = threading.Barrier(4), [], []
 
     def write(run_id):
         start.wait()
@@ -86,15 +86,17 @@ def test_the_loser_of_a_race_is_told_and_changes_nothing(make_index):
             write_manifest(index, replace(first, snapshot_id=2, parent=1, run_id=run_id))
             outcomes.append(run_id)
         except AlreadyExists as error:
-            assert f"snapshot 2 of {index} was written by another run" in str(error)
-            assert run_id in str(error)
+            refusals.append((run_id, str(error)))
 
     threads = [threading.Thread(target=write, args=(f"run-{i}",)) for i in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(outcomes) == 1
+    assert (len(outcomes), len(refusals)) == (1, 3)
+    for run_id, message in refusals:
+        assert f"snapshot 2 of {index} was written by another run" in message
+        assert run_id in message
     assert read_manifest(index, 2).run_id == outcomes[0]
 
 
