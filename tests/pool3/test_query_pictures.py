@@ -9,7 +9,10 @@ from PIL import Image
 
 import pool3
 import pool3.query_pictures
+from pool3.decode import decode_resized
+from pool3.engines import load_engine, loads
 from pool3.errors import InvalidIndex, UsageError
+from pool3.models import load_model
 
 
 class FakeModel:
@@ -121,3 +124,36 @@ def test_another_model_in_its_place_is_refused(picture_index, pictures, monkeypa
     monkeypatch.setattr(FakeModel, "model_id", "another")
     with pytest.raises(InvalidIndex, match="must hold the model mean-colour; found another"):
         picture_index.search(pictures["red"])
+
+
+def test_the_real_model_from_the_index_s_own_copy(make_index, tmp_path):
+    """The same picture gives the same vector, whoever runs the model; it is loaded once."""
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in paths:
+        coarse = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((320, 240)).save(path)
+    model = load_model("seeded")
+    engine = load_engine(model.graph, threads=2)
+    inputs = [
+        decode_resized(path.read_bytes(), size=model.input_size, resize=model.resize).rgb
+        for path in paths
+    ]
+    relative = f"models/{model.model_id}"
+    directory = make_index(
+        np.concatenate([engine(picture[None]) for picture in inputs]),
+        ids=[str(path) for path in paths],
+        model=(model.model_id, relative),
+    )
+    model.write(f"{directory}/{relative}")
+    before = loads()
+    index = pool3.open(directory)
+    index.search_id(str(paths[0]))
+    assert loads() == before  # searching by id needs no engine
+    for path, hits in zip(paths, index.search(paths, k=4), strict=True):
+        assert hits.ids[0] == str(path)
+        assert hits.distances[0] < hits.distances[1] / 10
+    assert loads() <= before + 1
+    before = loads()
+    assert index.search(paths[0], k=1).ids == [str(paths[0])]
+    assert loads() == before
