@@ -82,6 +82,8 @@ class TensorFlowEngine:
                 f"expected pictures as uint8 {self._pictures.shape}, "
                 f"found {pictures.dtype} {pictures.shape}"
             )
+        if not len(pictures):
+            return np.zeros((0, self._features.shape[1]), np.float32)
         features: npt.NDArray[np.float32] = self._session.run(
             self._features, {self._pictures: pictures}
         )

@@ -4,7 +4,7 @@
 the drawn kernels change, never by a user: another file is another ``model_id``.
 
 Layer by layer, each convolution sees what the layers before it give once they are normalised, so
-that every channel reaches its ReLU with mean 0 and variance 1 over the pictures.
+that every channel has mean 0 and variance 1 over the pictures before beta is added.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pool3.engines.tensorflow_engine import import_tensorflow
 from pool3.gallery.scenes import draw_scene
 from pool3.models import inception
 from pool3.models.directory import RESIZE
-from pool3.models.seeded import STATISTICS_FILE, drawn_kernels
+from pool3.models.seeded import STATISTICS_FILE, beta_of, drawn_kernels
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def calibrate(
             raw = tf.nn.conv2d(
                 inputs[0], kernels[f"{layer.name}/kernel"], layer.stride, layer.padding
             )
-            values[layer.name], mean, variance = _normalised(tf, raw)
+            values[layer.name], mean, variance = _normalised(tf, raw, beta_of(layer))
             means.append(mean)
             variances.append(variance)
             log.info("%s: variance %.3g to %.3g", layer.name, variance.min(), variance.max())
@@ -70,12 +70,14 @@ def calibrate(
     return {"moving_mean": np.concatenate(means), "moving_variance": np.concatenate(variances)}
 
 
-def _normalised(tf: Any, raw: Any) -> tuple[Any, npt.NDArray[np.float16], npt.NDArray[np.float16]]:
+def _normalised(
+    tf: Any, raw: Any, beta: float
+) -> tuple[Any, npt.NDArray[np.float16], npt.NDArray[np.float16]]:
     """Normalise with the statistics as they will be stored, and apply the ReLU."""
     moments = tf.nn.moments(raw, axes=[0, 1, 2])
     mean, variance = (moment.numpy().astype(np.float16) for moment in moments)
     deviation = np.sqrt(variance.astype(np.float32) + inception.EPSILON)
-    return tf.nn.relu((raw - mean.astype(np.float32)) / deviation), mean, variance
+    return tf.nn.relu((raw - mean.astype(np.float32)) / deviation + beta), mean, variance
 
 
 def _forget(values: dict[str, Any], still_to_come: tuple[inception.Layer, ...]) -> None:

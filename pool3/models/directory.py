@@ -50,9 +50,8 @@ def model_id_of(tensors: Tensors, *, feature_node: str, resize: str, input_size:
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].astype("<f4", order="C", copy=False)
-        digest.update(f"{name} {tensor.shape}\n".encode())
-        digest.update(np.ascontiguousarray(tensor))
+        digest.update(f"{name} {tensors[name].shape}\n".encode())
+        digest.update(tensors[name].astype("<f4", copy=False).tobytes())
     digest.update(f"{feature_node} {resize} {input_size}\n".encode())
     return digest.hexdigest()
 

@@ -18,6 +18,7 @@ from pool3.models import inception
 from pool3.models.directory import ModelDirectory, model_from_tensors
 
 SEED = 3
+LAST_BLOCK = "Mixed_7c"
 STATISTICS_FILE = "seeded_statistics.safetensors"
 NOTES = "weights are drawn, not trained: finds near-duplicates and knows no meaning"
 
@@ -53,7 +54,8 @@ def _drawn_kernel(
     centred = drawn * fan_in - drawn.sum(axis=0)
     half_width = math.sqrt(6 / fan_in)
     scale = half_width / (fan_in * 2 ** (_BITS - 1))
-    return (centred * scale).astype(np.float32).reshape(shape)
+    kernel: npt.NDArray[np.float32] = (centred * scale).astype(np.float32)
+    return kernel.reshape(shape)
 
 
 def seeded_model() -> ModelDirectory:
@@ -63,8 +65,19 @@ def seeded_model() -> ModelDirectory:
     )
 
 
+def beta_of(layer: inception.Layer) -> float:
+    """Give the shift of a normalised convolution before its ReLU, the same for all its channels.
+
+    With 1 a channel stays above zero for most inputs, and small changes of a picture stay small
+    through 48 layers; with 0 they grow about fourfold. The last block has 0, which tells different
+    pictures apart. (Measured on photos: cosine 0.84 between different ones, 0.98 to a JPEG of
+    quality 20; with 0 everywhere 0.88 and 0.94.)
+    """
+    return 0.0 if layer.name.startswith(LAST_BLOCK) else 1.0
+
+
 def calibrated_statistics() -> dict[str, npt.NDArray[np.float32]]:
-    """Read the batch norms' tensors: gamma 1, beta 0, and the committed means and variances.
+    """Read the batch norms' tensors: gamma 1, `beta_of`, and the committed means and variances.
 
     Returns
     -------
@@ -78,7 +91,7 @@ def calibrated_statistics() -> dict[str, npt.NDArray[np.float32]]:
     tensors: dict[str, npt.NDArray[np.float32]] = {}
     for layer, mean, variance in zip(inception.CONVOLUTIONS, means, variances, strict=True):
         tensors[f"{layer.name}/gamma"] = np.ones(layer.channels, np.float32)
-        tensors[f"{layer.name}/beta"] = np.zeros(layer.channels, np.float32)
+        tensors[f"{layer.name}/beta"] = np.full(layer.channels, beta_of(layer), np.float32)
         tensors[f"{layer.name}/moving_mean"] = mean
         tensors[f"{layer.name}/moving_variance"] = variance
     return tensors

@@ -1,0 +1,84 @@
+"""The frozen graph gives what Keras gives.
+
+Features are averages after a ReLU: they share a large common part, beside which a raw cosine hides
+even a wrong channel order. So differences are measured against what tells pictures apart.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from pool3.engines import Engine
+
+Pixels = npt.NDArray[np.uint8]
+Features = npt.NDArray[np.float32]
+LIMIT = 0.01
+
+
+def centred_difference(expected: Features, found: Features) -> npt.NDArray[np.float64]:
+    """Give |f - g| / |f - mean| for each picture found, the first ones of those expected."""
+    spread = np.linalg.norm(expected - expected.mean(axis=0, dtype=np.float64), axis=1)
+    count = len(found)
+    return np.linalg.norm(expected[:count] - found, axis=1) / spread[:count]
+
+
+def keras_features(model: Any, pixels: Pixels) -> Features:
+    import keras
+
+    prepared = keras.applications.inception_v3.preprocess_input(pixels.astype(np.float32))
+    return np.asarray(model.predict(prepared, batch_size=16, verbose=0))
+
+
+@pytest.fixture(scope="module")
+def photo_reference(keras_notop: Any, photo_pixels: Pixels) -> Features:
+    return keras_features(keras_notop, photo_pixels)
+
+
+def test_drawn_pictures_give_kerass_features(
+    keras_notop: Any, engine: Engine, scenes: Pixels
+) -> None:
+    expected = keras_features(keras_notop, scenes[:8])
+    assert centred_difference(expected, engine(scenes[:8])).max() <= LIMIT
+    for wrong in (scenes[:8, ..., ::-1], np.rot90(scenes[:8], axes=(1, 2))):
+        assert centred_difference(expected, engine(wrong)).min() > LIMIT
+
+
+def test_photos_give_kerass_features(
+    photo_reference: Features, engine: Engine, photo_pixels: Pixels
+) -> None:
+    assert centred_difference(photo_reference, engine(photo_pixels)).max() <= LIMIT
+
+
+def test_a_wrong_channel_order_is_seen(
+    photo_reference: Features, engine: Engine, photo_pixels: Pixels
+) -> None:
+    assert centred_difference(photo_reference, engine(photo_pixels[..., ::-1])).min() > LIMIT
+
+
+def test_another_resize_is_seen(
+    photo_reference: Features, engine: Engine, photos: list[bytes]
+) -> None:
+    images = (Image.open(io.BytesIO(data)).convert("RGB") for data in photos)
+    nearest = np.stack([image.resize((299, 299), Image.Resampling.NEAREST) for image in images])
+    assert centred_difference(photo_reference, engine(nearest)).min() > LIMIT
+
+
+def test_a_quarter_turn_is_seen(
+    photo_reference: Features, engine: Engine, photo_pixels: Pixels
+) -> None:
+    turned = np.rot90(photo_pixels, axes=(1, 2))
+    assert centred_difference(photo_reference, engine(turned)).min() > LIMIT
+
+
+def test_the_batch_size_changes_nothing(engine: Engine, scenes: Pixels) -> None:
+    together = engine(scenes)
+    alone = np.concatenate([engine(scene[None]) for scene in scenes[:6]])
+    pairs = np.concatenate([engine(scenes[i : i + 2]) for i in (0, 2, 4)])
+    for found in (alone, pairs):
+        assert centred_difference(together, found).max() <= 0.001
