@@ -218,3 +218,7 @@ def _as_table(hits: Hits) -> str:
 def _printable(text: str) -> str:
     """Return text that can neither break a table nor steer a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+if __name__ == "__main__":
+    run()

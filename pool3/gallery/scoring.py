@@ -1,7 +1,9 @@
 """How well an index of the gallery finds what is known to look alike.
 
-Recall@5 here: of the variants, the share whose original is among the first five other pictures when
-the variant is the query. Each query has one right answer, so 1.0 can be reached.
+Recall@5 here: of the variants, the share whose original is among the first five hits when the
+variant is the query. The query itself and the other variants of its scene, which are as right, take
+no place: with seven variants a scene they alone could fill all five. So each query has one right
+answer among pictures of other scenes, and 1.0 can be reached.
 """
 
 from __future__ import annotations
@@ -23,17 +25,21 @@ RIGHT = (34, 150, 84)
 
 @dataclass(frozen=True)
 class Answer:
-    """One query: the variant asked about, and its nearest other pictures, best first."""
+    """One query: the variant asked about, and the nearest other pictures, best first."""
 
     asked: Entry
     hits: Sequence[tuple[Entry, float]]
 
     @property
     def found(self) -> bool:
-        """Whether the original is among the hits."""
-        return any(
-            hit.scene == self.asked.scene and hit.kind == ORIGINAL for hit, _ in self.hits[:K]
-        )
+        """Whether the original is among the first `K`, not counting other variants of its scene."""
+        ahead = 0
+        for hit, _ in self.hits:
+            if hit.scene != self.asked.scene:
+                ahead += 1
+            elif hit.kind == ORIGINAL:
+                return ahead < K
+        return False
 
 
 Search = Callable[[str, int], Sequence[tuple[str, float]]]
@@ -49,11 +55,12 @@ def ask(entries: Sequence[Entry], folder: Path, search: Search) -> list[Answer]:
         When the index holds a picture that is none of the gallery.
     """
     known = {_uri(folder, entry): entry for entry in entries}
+    kinds = len({entry.kind for entry in entries})
     answers = []
     for uri, entry in known.items():
         if entry.kind == ORIGINAL:
             continue
-        others = [(found, far) for found, far in search(uri, K + 1) if found != uri][:K]
+        others = [(found, far) for found, far in search(uri, K + kinds) if found != uri]
         strange = [found for found, _ in others if found not in known]
         if strange:
             raise UsageError(
@@ -74,8 +81,11 @@ def table(answers: Sequence[Answer]) -> str:
     for kind in kinds:
         lines.append(_line(kind, [answer for answer in answers if answer.asked.kind == kind]))
     lines += ["-" * 45, _line("all", answers), ""]
-    lines.append(f"recall@{K}: the share of variants whose original is among the first {K} other")
-    lines.append("pictures when the variant is the query.")
+    lines.append(
+        f"recall@{K}: the share of variants whose original is among the first {K} hits when"
+    )
+    lines.append("the variant is the query; the query itself and the other variants of its scene")
+    lines.append("take no place.")
     return "\n".join(lines)
 
 
@@ -94,7 +104,8 @@ def sheet(answers: Sequence[Answer], folder: Path) -> Image.Image:
 
 
 def _row(answer: Answer, folder: Path) -> Image.Image:
-    uris = [_uri(folder, entry) for entry in (answer.asked, *(hit for hit, _ in answer.hits))]
+    shown = answer.hits[:K]
+    uris = [_uri(folder, entry) for entry in (answer.asked, *(hit for hit, _ in shown))]
     query, *pictures = fetched_pictures(uris)
     cells = [
         Cell(
@@ -103,9 +114,7 @@ def _row(answer: Answer, folder: Path) -> Image.Image:
             hit.name,
             frame=RIGHT if hit.scene == answer.asked.scene else None,
         )
-        for rank, (picture, (hit, far)) in enumerate(
-            zip(pictures, answer.hits, strict=True), start=1
-        )
+        for rank, (picture, (hit, far)) in enumerate(zip(pictures, shown, strict=True), start=1)
     ]
     asked = Cell(query, f"query: {answer.asked.kind}", answer.asked.name)
     return drawn_sheet(asked, cells, columns=K)
