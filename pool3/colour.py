@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 BITS_PER_SAMPLE = 258  # TIFF tag
@@ -19,8 +19,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Transparent pixels are laid over white. 16-bit grey is scaled from its nominal range (of 12 bits
     where a TIFF says 12); 32-bit integers and floats have no nominal range and are stretched from
-    their smallest to their largest finite value (NaN is black). CMYK and YCbCr are converted as
-    Pillow does, Lab through ImageCms.
+    their smallest to their largest finite value (NaN is black). CMYK, YCbCr and Lab are
+    converted as Pillow does, Lab through ImageCms.
 
     Parameters
     ----------
@@ -36,8 +36,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return _sixteen_bit(image).convert("RGB")
     if image.mode in {"I", "F"}:
         return _unbounded(image).convert("RGB")
-    if image.mode == "LAB":
-        return _lab(image)
     if image.has_transparency_data:
         return _over_white(image.convert("RGBA"))
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -80,12 +78,3 @@ def _rows_scaled(samples: NDArray[np.generic], low: float, high: float) -> NDArr
         band = np.nan_to_num((band - low) * (255.0 / (high - low)), nan=0.0, posinf=255, neginf=0)
         grey[start : start + rows] = np.clip(np.rint(band), 0, 255)
     return grey
-
-
-def _lab(image: Image.Image) -> Image.Image:
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
-    converted = ImageCms.applyTransform(image, transform)
-    if converted is None:
-        raise ValueError("the Lab picture could not be converted to RGB")
-    return converted

@@ -59,7 +59,7 @@ class DecodeLimits:
     Parameters
     ----------
     max_pixels
-        Width times height; decoding takes up to about 12 bytes of memory for each. Pillow's own
+        Width times height; decoding takes up to about 15 bytes of memory for each. Pillow's own
         limit, 178,956,970, holds beside it.
     max_bytes
         Length of the file.
@@ -212,9 +212,10 @@ def _is_cut_short(data: bytes, name: str) -> bool:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return how to turn a loaded picture upright; Pillow has turned a TIFF already."""
-    if image.format == "TIFF":
-        return None
+    """Return how to turn a loaded picture upright.
+
+    Pillow turns a TIFF while it loads it, and forgets its orientation.
+    """
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # any damage to this block only loses the orientation
