@@ -29,6 +29,9 @@ from pool3.query_pictures import PictureModel, as_picture, small_copy
 
 log = logging.getLogger(__name__)
 
+# Measured on clustered vectors of 2048 numbers (100,000 rows, two shards, 50 trees), recall@10 by
+# distance: re-ranking 50 rows 0.985, whatever search_k; 100 rows 1.000 from a search_k of 1000 on;
+# 200 rows win nothing and take about half as long again. What PCA loses only re-ranking brings back.
 DEFAULT_RERANK = 100
 
 Picture: TypeAlias = str | Path | bytes | Image.Image | npt.NDArray[Any]
@@ -227,11 +230,12 @@ class Index:
         k
             How many hits; fewer only where the index has fewer rows.
         search_k
-            How many entries of the trees' leaves Annoy gathers in each shard, at least k from
-            each tree. More finds more of the true neighbours, and takes longer; rows times trees
+            How many entries of the trees' leaves Annoy gathers in each shard (default: `rerank` of
+            each tree; at least k of each). More finds more of the true neighbours, and takes longer; rows times trees
             is everything.
         rerank
-            How many of the nearest reduced vectors, over all shards, are measured exactly.
+            How many of the nearest reduced vectors, over all shards, are measured exactly
+            (default: 100, or 2 k where that is more).
 
         Returns
         -------

@@ -111,6 +111,19 @@ def test_any_index_gives_the_brute_force_answer(make_index, data):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+def test_shards_of_very_different_lengths_are_merged_rightly(make_index, metric):
+    """Without any depth to spare, what the merge lets through must be the nearest already."""
+    vectors = vectors_of(80, 20, varying=False, duplicates=False)
+    vectors[:40] *= np.float32(10)
+    directory = make_index(vectors, metric=metric, n_shards=2, shard_of=[0] * 40 + [1] * 40)
+    index = pool3.open(directory)
+    for query in vectors[::9]:
+        hits = index.search(query, k=15, search_k=EXHAUSTIVE, rerank=15)
+        expected = brute_force(*stored(index), query, metric, 15)
+        assert hits.ids == [image_id for _, image_id in expected]
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_defaults_find_nearly_all(make_index, metric):
     rng = np.random.default_rng(5)
     centres = rng.normal(size=(40, 300)) * 2

@@ -46,7 +46,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path, metric):
     reduction = reduction_of(rows, metric)
     found = [
         digests(write(tmp_path / str(batch), rows, batch, reduction=reduction))
-        for batch in (3200, 1000, 777)
+        for batch in (3200, 1000, 1)
     ]
     again = digests(write(tmp_path / "again", rows, 1000, reduction=reduction))
     assert again == found[1]
