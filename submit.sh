@@ -65,6 +65,9 @@ export LC_ALL=C.UTF-8 LANG=C.UTF-8 PYTHONUTF8=1
 submit=$(dirname "$python")/spark-submit
 [ -x "$submit" ] || submit=$(command -v spark-submit) || fail "found no spark-submit; run make setup"
 
+# An embedded Spark talks to itself alone.
+[ "$profile" != local ] || export SPARK_LOCAL_IP=127.0.0.1
+
 master=()
 if [ "$profile" = standalone ]; then
   [ -n "${POOL3_SPARK_MASTER:-}" ] ||

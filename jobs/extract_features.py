@@ -32,7 +32,7 @@ from udfs.spread import gather, spread
 from udfs.supersede import rewrite_without
 
 JOB = "extract-features"
-PICTURES_A_TASK = 500
+FEWEST_A_TASK, MOST_A_TASK = 64, 500
 
 log = logging.getLogger(__name__)
 
@@ -162,8 +162,6 @@ def run(spark: SparkSession, config: ExtractConfig) -> Report:
 def _model(config: ExtractConfig, table: FeatureTable | None) -> ModelDirectory:
     """Load the model and keep a copy of its directory in the table."""
     model = load_model(config.model)
-    for note in model.notes:
-        log.warning("%s", note)
     held = table.model_id() if table is not None else None
     if held is not None and held != model.model_id:
         raise UsageError(
@@ -203,12 +201,16 @@ def _extract(
     )
     inputs = input_rows(listing.objects, old.ok_ids)
     graph = spark.sparkContext.broadcast(model.graph)
-    wanted = max(
-        spark.sparkContext.defaultParallelism, math.ceil(inputs.num_rows / PICTURES_A_TASK)
-    )
-    frame = spread(spark, inputs, INPUT_SCHEMA, min(wanted, inputs.num_rows))
+    frame = spread(spark, inputs, INPUT_SCHEMA, _n_tasks(spark, inputs.num_rows))
     summaries = gather(frame, extract_part(settings, graph), label="extracting features")
     return [TaskSummary.from_dict(summary) for summary in summaries]
+
+
+def _n_tasks(spark: SparkSession, n_inputs: int) -> int:
+    """Return how many tasks share the inputs: a few a core, so that no core waits for long."""
+    cores = spark.sparkContext.defaultParallelism
+    small = min(4 * cores, n_inputs // FEWEST_A_TASK)
+    return min(n_inputs, max(cores, small, math.ceil(n_inputs / MOST_A_TASK)))
 
 
 def _rewrite(

@@ -76,6 +76,7 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
         context = TaskContext.get()
         partition = context.partitionId() if context is not None else 0
         cpu_before = _cpu_s()
+        loads_before = loads()
         started = time.perf_counter()
         engine = cached_engine(settings.model_id, lambda: graph.value, threads=settings.threads)
         load_s = time.perf_counter() - started
@@ -100,13 +101,13 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
                 ok=tally.ok,
                 failed=tally.failed,
                 kept=tally.kept,
-                errors=tally.errors,
-                seconds=tally.seconds,
+                errors=dict(tally.errors),
+                seconds=dict(tally.seconds),
                 cpu_s=_cpu_s() - cpu_before,
                 engine=engine.name,
                 precision=engine.precision,
                 worker=f"{socket.gethostname()}:{os.getpid()}",
-                loads=loads(),
+                loads=loads() - loads_before,
                 load_s=load_s,
             ).as_dict()
         )

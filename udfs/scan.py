@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -31,7 +30,7 @@ def scan_files(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunct
                 table, file, dimension=dimension, metric=metric, left_out=left_out
             ):
                 gram.add(rows.vectors)
-        yield summary(asdict(left_out), gram.to_bytes())
+        yield summary(left_out.as_dict(), gram.to_bytes())
 
     return run
 

@@ -69,14 +69,9 @@ def _facts(row: Row) -> dict[str, Any]:
 
 
 def _tasks_done(context: Any, group: str) -> tuple[int, int]:
-    """Return finished and known tasks of a job group."""
+    """Return finished and all tasks of a group's newest stage, the one that runs the function."""
     tracker = context.statusTracker()
-    done = total = 0
-    for job_id in tracker.getJobIdsForGroup(group):
-        job = tracker.getJobInfo(job_id)
-        for stage_id in job.stageIds if job else ():
-            stage = tracker.getStageInfo(stage_id)
-            if stage is not None:
-                done += stage.numCompletedTasks
-                total += stage.numTasks
-    return done, total
+    jobs = [tracker.getJobInfo(job_id) for job_id in tracker.getJobIdsForGroup(group)]
+    stages = [stage_id for job in jobs if job is not None for stage_id in job.stageIds]
+    stage = tracker.getStageInfo(max(stages)) if stages else None
+    return (stage.numCompletedTasks, stage.numTasks) if stage is not None else (0, 0)

@@ -27,8 +27,8 @@ class TaskSummary:
     engine, precision
         What ran the model.
     worker
-        Host and process id; `loads` is how often that process has loaded a model so far, and
-        `load_s` what loading cost this task.
+        Host and process id of the Python worker; `loads` is how often the model was loaded for
+        this task (0 when the worker had it), and `load_s` what that cost.
     """
 
     file: TableFile | None
@@ -88,11 +88,10 @@ def fill_report(report: Report, summaries: Sequence[TaskSummary], elapsed_s: flo
     report.seconds["startup"] += load_s
     report.steady_images_per_s = round(n_pictures / max(elapsed_s - load_s, 1e-9), 2)
     report.cpu_s_per_image = round(sum(task.cpu_s for task in summaries) / n_pictures, 5)
-    loads = {task.worker: task.loads for task in summaries}
     report.details.update(
         tasks=len(summaries),
-        workers=len(loads),
-        model_loads=sum(max(t.loads for t in summaries if t.worker == w) for w in loads),
+        workers=len({task.worker for task in summaries}),
+        model_loads=sum(task.loads for task in summaries),
         engines=sorted({f"{task.engine} {task.precision}" for task in summaries}),
         kept_ok_rows=sum(len(task.kept) for task in summaries),
     )

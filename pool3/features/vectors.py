@@ -40,9 +40,13 @@ class LeftOut:
     errors: Counter[str] = field(default_factory=Counter)
     named: dict[str, list[str]] = field(default_factory=dict)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return {"skipped": self.skipped, "errors": dict(self.errors), "named": self.named}
+
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> LeftOut:
-        """Return what `dataclasses.asdict` described."""
+        """Return what `as_dict` described."""
         return cls(fields["skipped"], Counter(fields["errors"]), dict(fields["named"]))
 
     def add(self, reason: str, ids: list[str | None]) -> None:

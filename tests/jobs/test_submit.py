@@ -1,0 +1,138 @@
+"""submit.sh as a person runs it: processes of their own, the real zip, the status passed on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+import pool3
+from tests.conftest import REPOSITORY
+from tests.jobs.test_build_index import varied_vectors, write_table
+
+
+def submit(*words: str, expected: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [REPOSITORY / "submit.sh", *words],
+        env={**os.environ, "POOL3_PYTHON": sys.executable, **environment},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert result.returncode == expected, result.stderr[-3000:]
+    return result
+
+
+def report_of(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    report: dict[str, object] = json.loads(result.stdout.splitlines()[-1])
+    return report
+
+
+def test_help_lists_each_job_and_profile() -> None:
+    text = submit("--help").stdout
+    for file in (REPOSITORY / "jobs").glob("[a-z]*.py"):
+        assert file.stem.replace("_", "-") in text
+    for file in (REPOSITORY / "conf").glob("*.conf"):
+        assert f"  {file.stem}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["no-such-job"], "no-such-job"),
+        (["--profile", "moon", "build-index"], "moon"),
+        (["--profile", "../conf/local", "build-index"], "../conf/local"),
+        (["--profile", "standalone", "build-index"], "POOL3_SPARK_MASTER"),
+        (["../evil"], "../evil"),
+        ([], "usage"),
+    ],
+)
+def test_what_cannot_be_submitted_is_told(words: list[str], told: str) -> None:
+    result = submit(*words, expected=2, POOL3_SPARK_MASTER="")
+    assert told in result.stderr
+
+
+def test_a_job_from_the_shell_to_a_search(tmp_path: Path) -> None:
+    vectors = varied_vectors(40)
+    features = write_table(tmp_path / "fé atures", [f"{n:02d}" for n in range(40)], vectors)
+    index = str(tmp_path / "index")
+    result = submit("build-index", "--features", features, "--index", index, "--n-shards", "2")
+    report = report_of(result)
+    assert (report["outcome"], report["snapshot_id"]) == ("done", 1)
+    assert json.loads(Path(index + ".report.json").read_text()) == report
+    assert "+ " in result.stderr
+    assert "--py-files" in result.stderr
+    assert pool3.open(index).search(vectors[7], k=3).ids[0] == "07"
+
+
+def test_the_exit_status_is_passed_on(tmp_path: Path) -> None:
+    where = tmp_path / "report.json"
+    result = submit(
+        "build-index", "--features", str(tmp_path), "--index", str(tmp_path / "index"),
+        "--report", str(where), expected=2,
+    )  # fmt: skip
+    assert report_of(result)["outcome"] == "usage"
+    assert json.loads(where.read_text()) == report_of(result)
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.slow
+def test_the_zip_on_executors_in_processes_of_their_own(
+    tmp_path: Path, photos: Path, colour_model: str
+) -> None:
+    """`local-cluster` starts a master and two workers; nothing but the zip brings our code."""
+    conf = tmp_path / "elsewhere"
+    conf.mkdir()
+    output = str(tmp_path / "features")
+    result = submit(
+        "extract-features", "--input", str(photos), "--output", output, "--model", colour_model,
+        SPARK_SUBMIT_OPTIONS="--master local-cluster[2,1,1024]", PYTHONPATH="",
+    )  # fmt: skip
+    report = report_of(result)
+    assert report["counts"] == {"ok": 11, "failed": 2, "skipped": 0, "gone": 0}
+    assert report["model_loads"] == report["workers"]
+    index = str(tmp_path / "index")
+    submit(
+        "build-index", "--features", output, "--index", index, "--n-shards", "2",
+        SPARK_SUBMIT_OPTIONS="--master local-cluster[2,1,1024]", PYTHONPATH="",
+    )  # fmt: skip
+    assert len(pool3.open(index).search(photos / "a:b.jpg", k=20)) == 11
+
+
+@pytest.mark.slow
+def test_a_run_killed_before_its_commit_leaves_the_table_as_it_was(
+    tmp_path: Path, photos: Path, colour_model: str
+) -> None:
+    output = tmp_path / "features"
+    words = ["extract-features", "--input", str(photos), "--output", str(output)]
+    submit(*words, "--model", colour_model)
+    before = DeltaTable(str(output)).to_pyarrow_table()
+    present = set(output.glob("*.parquet"))
+    environment = {**os.environ, "POOL3_PYTHON": sys.executable}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [REPOSITORY / "submit.sh", *words, "--model", colour_model],
+            env=environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        # The parts are stored, the commit has not come: the moment of the most damage.
+        deadline = time.monotonic() + 120
+        while set(output.glob("*.parquet")) == present and time.monotonic() < deadline:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+    assert set(output.glob("*.parquet")) > present, (tmp_path / "log").read_text()
+    table = DeltaTable(str(output))
+    assert table.version() == 0
+    assert table.to_pyarrow_table().equals(before)
+    submit(*words, "--model", colour_model)
+    again = DeltaTable(str(output)).to_pyarrow_table()
+    assert sorted(again["image_id"].to_pylist()) == sorted(before["image_id"].to_pylist())
