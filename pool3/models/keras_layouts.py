@@ -59,7 +59,10 @@ def stored_layers(file: h5py.File) -> list[StoredLayer]:
     ModelError
         If the layout is none of Keras', or a link or a dataset points outside of the file.
     """
-    file.visititems_links(_refuse_link)
+    if found := file.visititems_links(_link_out):
+        raise ModelError(
+            f"expected tensors inside of the file, found a link at {found}, which is not followed"
+        )
     root = file.get("model_weights", file)
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
         layers = _listed(root)
@@ -102,12 +105,9 @@ def _split(name: str) -> tuple[str, int]:
     return (stem, int(number)) if stem and number.isdecimal() else (name, 0)
 
 
-def _refuse_link(path: str, link: object) -> None:
-    if not isinstance(link, h5py.HardLink):
-        raise ModelError(
-            f"expected tensors inside of the file, found a link at {path} "
-            f"({type(link).__name__}), which is not followed"
-        )
+def _link_out(path: str, link: object) -> str | None:
+    """Stop the visit at the first link that is not simply the object's place."""
+    return None if isinstance(link, h5py.HardLink) else f"{path} ({type(link).__name__})"
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:

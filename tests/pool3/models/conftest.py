@@ -60,7 +60,7 @@ def photo_pixels(photos: list[bytes]) -> npt.NDArray[np.uint8]:
     return np.stack([decode_resized(data, size=299, resize="pil-bilinear").rgb for data in photos])
 
 
-def keras_network(tensors: Tensors, **options: Any) -> Any:
+def _keras_network(tensors: Tensors, **options: Any) -> Any:
     """Keras' own Inception-v3 with given weights set in, matched by the creation of its layers."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
@@ -87,10 +87,10 @@ def keras_network(tensors: Tensors, **options: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def keras_notop(tensors: Tensors) -> Any:
-    return keras_network(tensors, include_top=False, pooling="avg")
+    return _keras_network(tensors, include_top=False, pooling="avg")
 
 
-def write_weights(
+def _write_weights(
     path: Path,
     tensors: Mapping[str, npt.NDArray[np.float32]] | None = None,
     *,
@@ -119,3 +119,13 @@ def write_weights(
         file.attrs["layer_names"] = [*names, b"avg_pool"]
         file.create_group("avg_pool").attrs["weight_names"] = np.array([], "S1")
     return path
+
+
+@pytest.fixture(scope="session")
+def keras_network() -> Callable[..., Any]:
+    return _keras_network
+
+
+@pytest.fixture(scope="session")
+def write_weights() -> Callable[..., Path]:
+    return _write_weights

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pool3.errors import ModelError, Pool3Error, UsageError
+from pool3.models import ModelDirectory, copy_model, load_model, read_model
+from pool3.models.directory import model_id_of
+
+
+@pytest.fixture(scope="module")
+def directory(seeded: ModelDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "a model: 1"
+    seeded.write(str(path))
+    return path
+
+
+@pytest.fixture
+def small(directory: Path, tmp_path: Path) -> Path:
+    """A copy of its model.json alone."""
+    (tmp_path / "model.json").write_bytes((directory / "model.json").read_bytes())
+    return tmp_path
+
+
+def test_what_was_written_is_read(seeded: ModelDirectory, directory: Path) -> None:
+    model = load_model(str(directory))
+    assert model == seeded
+    assert model.graph == seeded.graph
+    expected, found = seeded.tensors(), model.tensors()
+    assert expected.keys() == found.keys()
+    assert all(np.array_equal(tensor, found[name]) for name, tensor in expected.items())
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "graph.pb",
+        "model.json",
+        "weights.safetensors",
+    ]
+
+
+def test_a_copy_is_the_same_bytes(directory: Path, tmp_path: Path) -> None:
+    copy_model(str(directory), str(tmp_path / "copy"))
+    for path in directory.iterdir():
+        assert (tmp_path / "copy" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_the_notes_say_what_a_seeded_model_cannot_do(directory: Path) -> None:
+    assert any("knows no meaning" in note for note in read_model(str(directory)).notes)
+
+
+@pytest.mark.parametrize("name", ["graph.pb", "weights.safetensors"])
+def test_a_flipped_bit_is_found_when_read(directory: Path, tmp_path: Path, name: str) -> None:
+    for path in directory.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    data = bytearray((directory / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_bytes(data)
+    model = read_model(str(tmp_path))
+    with pytest.raises(Pool3Error, match="SHA-256"):
+        model.graph if name == "graph.pb" else model.tensors()
+
+
+def test_a_missing_file_is_named(small: Path) -> None:
+    with pytest.raises(Pool3Error, match=r"graph\.pb"):
+        _ = read_model(str(small)).graph
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"format_version": 2}, "format_version 1"),
+        ({"model_id": 5}, "model_id"),
+        ({"feature_dimension": "2048"}, "feature_dimension"),
+        ({"notes": None}, "notes"),
+        ({"files": []}, "files"),
+    ],
+)
+def test_damaged_facts_are_named(small: Path, change: dict[str, object], named: str) -> None:
+    path = small / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ModelError, match=named):
+        read_model(str(small))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff"])
+def test_what_is_no_model_json_is_refused(small: Path, text: str) -> None:
+    (small / "model.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ModelError, match=r"model\.json"):
+        read_model(str(small))
+
+
+@pytest.mark.parametrize("source", ["vgg16", "/no/such/directory", "photo.jpg"])
+def test_an_unknown_source_lists_what_is_possible(source: str) -> None:
+    with pytest.raises(UsageError, match=r"imagenet, seeded, a Keras file .* model directory"):
+        load_model(source)
+
+
+def test_a_keras_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"found no file .*none\.keras"):
+        load_model(str(tmp_path / "none.keras"))
+
+
+@given(st.permutations(["a", "b/c", "d"]), st.integers(1, 5))
+def test_the_id_depends_on_content_alone(names: list[str], length: int) -> None:
+    facts = {"feature_node": "f", "resize": "r", "input_size": 9}
+    tensors = {name: np.full(length, len(name), np.float32) for name in names}
+    expected = model_id_of({name: tensors[name] for name in sorted(names)}, **facts)
+    assert model_id_of(tensors, **facts) == expected
+    strided = {name: np.repeat(tensor, 2)[::2] for name, tensor in tensors.items()}
+    assert model_id_of(strided, **facts) == expected
+    reshaped = tensors | {"a": tensors["a"].reshape(1, -1)}
+    renamed = {("e" if name == "d" else name): tensor for name, tensor in tensors.items()}
+    changed = tensors | {"a": np.nextafter(tensors["a"], np.float32(9))}
+    for other in (reshaped, renamed, changed):
+        assert model_id_of(other, **facts) != expected
+    for key, value in (("feature_node", "g"), ("resize", "s"), ("input_size", 8)):
+        assert model_id_of(tensors, **(facts | {key: value})) != expected
