@@ -1,4 +1,4 @@
-"""Searching an index: every shard in its own thread, one merge, one exact re-ranking.
+"""Searching an index: pictures, vectors or ids in, hits out.
 
 Deliberately not here: Spark, and any state that a search would leave behind; an open index never
 changes, whatever is published after it.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
@@ -18,26 +17,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from pool3 import storage
-from pool3.distances import FloatArray, distances, top_k
+from pool3.distances import FloatArray
 from pool3.errors import InvalidIndex, UsageError
 from pool3.hits import Hits
+from pool3.index.depth import Depth, check_count, depth_of
+from pool3.index.fan_out import FanOut
 from pool3.index.manifest import Manifest
 from pool3.index.publication import newest_published, newest_snapshot, read_manifest
-from pool3.index.reduction import Reduction, load_reduction, tree_query
-from pool3.index.shard_reader import ShardReader
+from pool3.index.reduction import Reduction, load_reduction
 from pool3.query_pictures import PictureModel, as_picture, small_copy
 
 log = logging.getLogger(__name__)
 
-# Measured on clustered vectors of 2048 numbers (100,000 rows, two shards, 50 trees), recall@10 by
-# distance: re-ranking 50 rows 0.985, whatever search_k; 100 rows 1.000 from a search_k of 1000 on;
-# 200 rows win nothing and take about half as long again. What PCA loses only re-ranking brings back.
-DEFAULT_RERANK = 100
-
 Picture: TypeAlias = str | Path | bytes | Image.Image | npt.NDArray[Any]
 Vector: TypeAlias = npt.NDArray[Any]
-#: The shard (its position among those with rows) and the row of each candidate.
-Places: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 def open_index(
@@ -79,6 +72,8 @@ def open_index(
         index = pool3.open("s3://lake/index")
         hits = index.search("photo.jpg", k=10)
     """
+    if snapshot is not None:
+        check_count("snapshot", snapshot)
     root = storage.canonical_uri(uri)
     number = _published(root) if snapshot is None else snapshot
     manifest = read_manifest(root, number, expected_sha256=expected_sha256)
@@ -126,14 +121,7 @@ class Index:
         self.uri = uri
         self.manifest = manifest
         self._model = PictureModel(uri, manifest)
-        self._reduction = _open_reduction(uri, manifest)
-        filled = [entry for entry in manifest.shards if entry.rows]
-        # Idle threads cost nothing, and end with the index.
-        workers = max(1, min(len(filled), len(os.sched_getaffinity(0))))
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pool3-search")
-        self._shards = list(
-            self._pool.map(lambda entry: ShardReader(uri, entry, manifest, self._reduction), filled)
-        )
+        self._fan_out = FanOut(uri, manifest, _open_reduction(uri, manifest))
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -231,8 +219,8 @@ class Index:
             How many hits; fewer only where the index has fewer rows.
         search_k
             How many entries of the trees' leaves Annoy gathers in each shard (default: `rerank` of
-            each tree; at least k of each). More finds more of the true neighbours, and takes longer; rows times trees
-            is everything.
+            each tree; at least k of each). More finds more of the true neighbours, and takes
+            longer; rows times trees is everything.
         rerank
             How many of the nearest reduced vectors, over all shards, are measured exactly
             (default: 100, or 2 k where that is more).
@@ -249,29 +237,29 @@ class Index:
         StorageError, PictureError
             When a picture cannot be fetched or decoded.
         """
-        depth = self._depth(k, search_k, rerank)
+        depth = self._depth(k, rerank, search_k)
         if (query is None) == (image_id is None):
             raise UsageError("search takes either a query or an image_id, exactly one of them")
         if image_id is not None:
-            return self._search_id(image_id, k, depth)
+            return self._search_id(image_id, depth)
         if isinstance(query, list | tuple):
-            return self._search_each(query, k, depth)
-        return self._search_each([query], k, depth)[0]
+            return self._search_each(query, depth)
+        return self._search_each([query], depth)[0]
 
     def search_bytes(self, data: bytes, *, k: int = 10) -> Hits:
         """Search with a picture file's bytes; safe for what a visitor sends."""
         if not isinstance(data, bytes):
             raise UsageError(f"search_bytes takes bytes; found {type(data).__name__}")
-        return self._search_each([data], k, self._depth(k, None, None))[0]
+        return self._search_each([data], self._depth(k))[0]
 
     def search_id(self, image_id: str, *, k: int = 10) -> Hits:
         """Search with the stored vector of a picture of the index; it finds itself first."""
-        return self._search_id(image_id, k, self._depth(k, None, None))
+        return self._search_id(image_id, self._depth(k))
 
     def search_vector(self, vector: Vector, *, k: int = 10) -> Hits:
         """Search with a vector, any real dtype, (d,)."""
-        depth = self._depth(k, None, None)
-        return self._hits(self._checked(np.asarray(vector)), k, depth)
+        depth = self._depth(k)
+        return self._hits(self._checked(np.asarray(vector)), depth)
 
     def search_batch(
         self,
@@ -297,31 +285,22 @@ class Index:
             Best first; m is the smaller of k and the number of rows in the index, so that every
             place holds a true hit.
         """
-        depth = self._depth(k, search_k, rerank)
+        depth = self._depth(k, rerank, search_k)
         queries = np.asarray(vectors)
         if queries.ndim != 2:
             raise UsageError(f"search_batch takes an array (n, d); found shape {queries.shape}")
         checked = [self._checked(query) for query in queries]
-        # Queries share the threads here, each going through the shards in turn.
-        found = list(self._pool.map(lambda query: self._nearest(query, k, depth, map), checked))
-        width = min(k, len(self))
+        found = self._fan_out.nearest_each(checked, depth)
+        width = min(depth.k, len(self))
         ids = np.empty((len(found), width), dtype=object)
         measured = np.empty((len(found), width))
-        for row, hits in enumerate(found):
-            ids[row] = [image_id for image_id, _, _ in hits]
-            measured[row] = [distance for _, distance, _ in hits]
+        for row, neighbours in enumerate(found):
+            ids[row] = [neighbour.image_id for neighbour in neighbours]
+            measured[row] = [neighbour.distance for neighbour in neighbours]
         return ids, measured
 
-    def _depth(self, k: int, search_k: int | None, rerank: int | None) -> tuple[int, int]:
-        _check_count("k", k)
-        if search_k is not None:
-            _check_count("search_k", search_k)
-        if rerank is not None:
-            _check_count("rerank", rerank)
-        if rerank is not None and rerank < k:
-            raise UsageError(f"rerank must be at least k = {k}; found {rerank}")
-        depth = max(DEFAULT_RERANK, 2 * k) if rerank is None else rerank
-        return depth, self.manifest.n_trees * depth if search_k is None else search_k
+    def _depth(self, k: int, rerank: int | None = None, search_k: int | None = None) -> Depth:
+        return depth_of(k, rerank=rerank, search_k=search_k, n_trees=self.manifest.n_trees)
 
     def _checked(self, vector: Vector) -> npt.NDArray[np.float32]:
         if vector.ndim != 1 or vector.dtype.kind not in "fiu":
@@ -342,19 +321,18 @@ class Index:
             raise UsageError("a query vector must not be zero under angular: it has no direction")
         return query
 
-    def _search_id(self, image_id: str, k: int, depth: tuple[int, int]) -> Hits:
+    def _search_id(self, image_id: str, depth: Depth) -> Hits:
         if not isinstance(image_id, str):
             raise UsageError(f"an image_id must be a string; found {image_id!r}")
-        for shard in self._shards:
-            row = shard.find(image_id)
-            if row is not None:
-                return self._hits(shard.vectors[row].astype(np.float32), k, depth)
-        raise UsageError(
-            f"there is no picture {image_id!r} in {self.uri}, snapshot {self.snapshot_id}; an "
-            "image_id must be written exactly as the feature table has it"
-        )
+        vector = self._fan_out.stored(image_id)
+        if vector is None:
+            raise UsageError(
+                f"there is no picture {image_id!r} in {self.uri}, snapshot {self.snapshot_id}; an "
+                "image_id must be written exactly as the feature table has it"
+            )
+        return self._hits(vector, depth)
 
-    def _search_each(self, queries: Sequence[Any], k: int, depth: tuple[int, int]) -> list[Hits]:
+    def _search_each(self, queries: Sequence[Any], depth: Depth) -> list[Hits]:
         vectors: list[npt.NDArray[np.float32] | None] = []
         pictures: list[Image.Image] = []
         for query in queries:
@@ -365,88 +343,23 @@ class Index:
         made = iter(self._model.vectors(pictures)) if pictures else iter(())
         shown = iter(pictures)
         return [
-            self._hits(self._checked(next(made)), k, depth, small_copy(next(shown)))
+            self._hits(self._checked(next(made)), depth, small_copy(next(shown)))
             if vector is None
-            else self._hits(vector, k, depth)
+            else self._hits(vector, depth)
             for vector in vectors
         ]
 
     def _hits(
-        self,
-        query: npt.NDArray[np.float32],
-        k: int,
-        depth: tuple[int, int],
-        picture: Image.Image | None = None,
+        self, query: npt.NDArray[np.float32], depth: Depth, picture: Image.Image | None = None
     ) -> Hits:
-        found = self._nearest(query, k, depth, self._pool.map)
+        found = self._fan_out.nearest(query, depth)
         return Hits(
-            ids=[image_id for image_id, _, _ in found],
-            distances=np.array([distance for _, distance, _ in found], dtype=np.float64),
+            ids=[neighbour.image_id for neighbour in found],
+            distances=np.array([neighbour.distance for neighbour in found], dtype=np.float64),
             snapshot_id=self.snapshot_id,
-            places=[(self._shards[shard].metadata, row) for _, _, (shard, row) in found],
+            places=[(neighbour.shard.metadata, neighbour.row) for neighbour in found],
             query=picture,
         )
-
-    def _nearest(
-        self, query: npt.NDArray[np.float32], k: int, depth: tuple[int, int], over_shards: Any
-    ) -> list[tuple[str, float, tuple[int, int]]]:
-        """Return image_id, distance and (shard, row) of the nearest, best first."""
-        shards, rows = self._candidates(query, k, depth, over_shards)
-        measured = self._measured(query, shards, rows)
-
-        def id_of(position: int) -> str:
-            return str(self._shards[shards[position]].ids.value(int(rows[position])))
-
-        return [
-            (image_id, float(measured[at]), (int(shards[at]), int(rows[at])))
-            for image_id, at in top_k(measured, k, id_of)
-        ]
-
-    def _candidates(
-        self, query: npt.NDArray[np.float32], k: int, depth: tuple[int, int], over_shards: Any
-    ) -> Places:
-        """Return the nearest over all shards in the reduced space."""
-        rerank, search_k = depth
-        reduced = self._reduction.reduce(query[None, :])[0]
-        asked = tree_query(reduced, metric=self.metric)
-        found: Iterable[tuple[npt.NDArray[np.int64], FloatArray]] = over_shards(
-            lambda shard: shard.candidates(asked, k=k, count=rerank, search_k=search_k),
-            self._shards,
-        )
-        parts = [
-            (np.full(len(rows), number), rows, self._merge_key(self._shards[number], near))
-            for number, (rows, near) in enumerate(found)
-        ]
-        if not parts:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        shards, rows, keys = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        best = np.argsort(keys, kind="stable")[:rerank]
-        return shards[best], rows[best]
-
-    def _merge_key(self, shard: ShardReader, near: FloatArray) -> FloatArray:
-        """Make distances in different trees comparable: ascending is nearest."""
-        # Under dot, near^2 = |q|^2 + M^2 - 2 q.x with each shard's own M; the rest orders by q.x.
-        return near**2 - shard.max_norm**2 if self.metric == "dot" else near
-
-    def _measured(
-        self,
-        query: npt.NDArray[np.float32],
-        shards: npt.NDArray[np.int64],
-        rows: npt.NDArray[np.int64],
-    ) -> FloatArray:
-        """Return exact distances of candidates to the stored vectors."""
-        measured = np.empty(len(rows))
-        for number in np.unique(shards):
-            here = np.flatnonzero(shards == number)
-            vectors = self._shards[number].vectors[rows[here]]
-            measured[here] = distances(query, vectors, self.metric)
-        return measured
-
-
-def _check_count(name: str, value: Any) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise UsageError(f"{name} must be a whole number of at least 1; found {value!r}")
 
 
 def _open_reduction(uri: str, manifest: Manifest) -> Reduction:

@@ -16,6 +16,7 @@ from annoy import AnnoyIndex
 
 from pool3 import storage
 from pool3.errors import InvalidIndex
+from pool3.index.depth import Depth
 from pool3.index.manifest import IDS, METADATA, TREE, VECTORS, Manifest, ShardEntry
 from pool3.index.reduction import Reduction
 
@@ -136,7 +137,7 @@ class ShardReader:
         return tree
 
     def candidates(
-        self, query: npt.NDArray[np.float32], *, k: int, count: int, search_k: int
+        self, query: npt.NDArray[np.float32], depth: Depth
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Find rows that are near in the reduced space.
 
@@ -144,12 +145,8 @@ class ShardReader:
         ----------
         query
             float32, as `pool3.index.reduction.tree_query` makes it.
-        k
-            How many at least, where the shard has as many.
-        count
-            How many at most.
-        search_k
-            How many entries of the trees' leaves Annoy gathers, each row counted in each tree.
+        depth
+            At least `k` rows are found where the shard has as many, and at most `rerank`.
 
         Returns
         -------
@@ -159,9 +156,9 @@ class ShardReader:
         """
         n_trees, n_rows = self._tree.get_n_trees(), self.entry.rows
         # The same row may come from every tree, so that fewer entries might hold fewer than k rows.
-        entries = min(max(search_k, n_trees * k), n_trees * n_rows, _MAX_SEARCH_K)
+        entries = min(max(depth.search_k, n_trees * depth.k), n_trees * n_rows, _MAX_SEARCH_K)
         rows, found = self._tree.get_nns_by_vector(
-            query.tolist(), min(count, n_rows), search_k=entries, include_distances=True
+            query.tolist(), min(depth.rerank, n_rows), search_k=entries, include_distances=True
         )
         return np.array(rows, dtype=np.int64), np.array(found, dtype=np.float64)
 

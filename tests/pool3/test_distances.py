@@ -68,6 +68,18 @@ def test_no_negative_zero_under_dot():
     assert not np.signbit(distances(np.array([1.0, 0.0]), np.array([[0.0, 1.0]]), "dot"))[0]
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_float16_counts_as_what_it_is(metric):
+    rows = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(-1, 64)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    assert len(rows) > 900
+    query = np.ones(64)
+    wide = distances(query, rows.astype(np.float64), metric)
+    assert distances(query, rows, metric).tobytes() == wide.tobytes()
+    big_endian = rows.astype(">f2")
+    assert distances(query, big_endian, metric).tobytes() == wide.tobytes()
+
+
 def test_no_rows():
     assert distances(np.ones(3), np.zeros((0, 3)), "angular").shape == (0,)
 

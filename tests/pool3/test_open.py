@@ -37,6 +37,9 @@ def test_what_is_no_index(tmp_path, make_index):
     with pytest.raises(InvalidIndex, match="was published; the newest is 1"):
         pool3.open(unpublished)
     assert len(pool3.open(unpublished, snapshot=1)) == 3
+    for wrong in (0, -1, "1"):
+        with pytest.raises(UsageError, match="snapshot must be a whole number of at least 1"):
+            pool3.open(unpublished, snapshot=wrong)
     with pytest.raises(InvalidIndex, match="there is no snapshot 7"):
         pool3.open(unpublished, snapshot=7)
 

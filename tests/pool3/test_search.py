@@ -39,8 +39,8 @@ def ids_of(n_rows: int, seed: int = 0) -> list[str]:
 
 def stored(index) -> tuple[list[str], np.ndarray]:
     """All ids and stored vectors of an index."""
-    ids = [shard.ids.value(row) for shard in index._shards for row in range(len(shard.ids))]
-    return ids, np.concatenate([shard.vectors for shard in index._shards])
+    ids = [shard.ids.value(row) for shard in index._fan_out.shards for row in range(len(shard.ids))]
+    return ids, np.concatenate([shard.vectors for shard in index._fan_out.shards])
 
 
 def brute_force(ids, vectors, query, metric, k):
