@@ -145,13 +145,14 @@ def run(spark: SparkSession, config: BuildConfig) -> Report:
     if table.foreign:
         _require_unique_ids(spark, table)
     report.seconds["startup"] = since_start()
-    gram, left_out = _scan(spark, table, config.metric, dimension)
+    with report.timed("scan"):
+        gram, left_out = _scan(spark, table, config.metric, dimension)
     if gram.count == 0:
         raise UsageError(
             f"expected usable vectors of length {dimension} in {table.uri}, found none "
             f"({_told(left_out)}); nothing can be indexed"
         )
-    manifest = _build(spark, config, table, report.run_id, gram, left_out)
+    manifest = _build(spark, config, table, report, gram, left_out)
     write_manifest(config.output_uri, manifest)
     publish(config.output_uri, manifest.snapshot_id, by=report.run_id, why="built")
     _fill(report, manifest, left_out)
@@ -188,16 +189,18 @@ def _build(
     spark: SparkSession,
     config: BuildConfig,
     table: FeatureTable,
-    run_id: str,
+    report: Report,
     gram: Gram,
     left_out: LeftOut,
 ) -> Manifest:
     """Store everything that the snapshot will name; returns its manifest."""
     parent = newest_snapshot(config.output_uri)
     snapshot = next_snapshot(parent)
-    reduction = fit(gram)
+    with report.timed("fit"):
+        reduction = fit(gram)
     dtype = choose_dtype(gram, config.vectors_dtype)
-    shards = _shards(spark, config, table, gram, reduction, dtype)
+    with report.timed("build"):
+        shards = _shards(spark, config, table, gram, reduction, dtype)
     model_id = table.model_id()
     model = None if model_id is None else f"models/{model_id}"
     if model_id is not None and model is not None:
@@ -206,7 +209,7 @@ def _build(
         snapshot_id=snapshot,
         parent=parent,
         created_at=utc_now(),
-        run_id=run_id,
+        run_id=report.run_id,
         metric=config.metric,
         dimension=gram.dimension,
         reduction=store_reduction(

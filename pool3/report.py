@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
@@ -78,6 +80,15 @@ class Report:
         """Add the seconds of one task to the totals."""
         for phase, value in seconds.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + value
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the wall time of the block to a phase of the job's own."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add_seconds({phase: time.monotonic() - started})
 
     def publish(self, uri: str) -> None:
         """Write the report to `uri`, whole."""

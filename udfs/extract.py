@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import time
+import warnings
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,8 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
     """
 
     def run(batches: Batches) -> Batches:
+        # Damaged pictures make Pillow warn; what matters of it is the row's error_detail.
+        warnings.filterwarnings("ignore", module="PIL")
         context = TaskContext.get()
         partition = context.partitionId() if context is not None else 0
         cpu_before = _cpu_s()
