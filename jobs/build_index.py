@@ -45,7 +45,7 @@ from udfs.spread import gather, spread
 
 JOB = "build-index"
 ROWS_A_SHARD = 250_000
-# Each scan task sends its sums to the driver: 34 MB at 2048 numbers.
+# Each scan task sends its sums to the driver, 34 MB at 2048 numbers, so one a core is enough.
 MOST_SCAN_TASKS = 24
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ def _scan(
     spark: SparkSession, table: FeatureTable, metric: str, dimension: int
 ) -> tuple[Gram, LeftOut]:
     function = scan_files(table, dimension=dimension, metric=metric)
-    files = _files(spark, table, MOST_SCAN_TASKS)
+    files = _files(spark, table, min(MOST_SCAN_TASKS, spark.sparkContext.defaultParallelism))
     return merged(gather(files, function, label="reading vectors"), metric)
 
 

@@ -104,3 +104,13 @@ def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POOL3_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with build/demo/pictures and build/demo/index, as `make demo` leaves it."""
+    from tests.small_index import build_demo
+
+    folder = tmp_path_factory.mktemp("checkout")
+    build_demo(folder)
+    return folder

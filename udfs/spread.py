@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from pool3.progress import watched
@@ -59,13 +59,14 @@ def gather(frame: DataFrame, function: TaskFunction, *, label: str) -> list[dict
     context = frame.sparkSession.sparkContext
     context.setJobGroup(label, label)
     with watched(label, lambda: _tasks_done(context, label), unit="tasks"):
-        rows = frame.mapInArrow(function, SUMMARY_SCHEMA).collect()
-    return [_facts(row) for row in rows]
+        # By Arrow: pickling a payload of 34 MB row by row takes the JVM two seconds each.
+        rows = frame.mapInArrow(function, SUMMARY_SCHEMA).toArrow().to_pylist()
+    return [_facts(row["summary"], row["payload"]) for row in rows]
 
 
-def _facts(row: Row) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(row.summary)
-    return facts if row.payload is None else {**facts, "payload": bytes(row.payload)}
+def _facts(text: str, payload: bytes | None) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(text)
+    return facts if payload is None else {**facts, "payload": payload}
 
 
 def _tasks_done(context: Any, group: str) -> tuple[int, int]:

@@ -1,108 +1,15 @@
-"""What tests of the library share: an index built from arrays, without Spark."""
+"""What tests of the library share."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from pool3.index.manifest import Manifest, TableEntry
-from pool3.index.publication import (
-    newest_snapshot,
-    next_snapshot,
-    publish,
-    store_reduction,
-    store_shard,
-    write_manifest,
-)
-from pool3.index.reduction import Gram, choose_dtype, fit
-from pool3.index.shards import ShardWriter, shard_seed
-
-
-def build_index(
-    directory: Path,
-    vectors: np.ndarray,
-    *,
-    ids: Sequence[str] | None = None,
-    metric: str = "angular",
-    n_shards: int = 1,
-    shard_of: Sequence[int] | None = None,
-    n_trees: int = 10,
-    seed: int = 1,
-    vectors_dtype: str = "auto",
-    metadata: pa.Table | None = None,
-    model: tuple[str, str] | None = None,
-    published: bool = True,
-) -> Path:
-    """Build a snapshot of `directory` from arrays, as the Spark job does from a table.
-
-    `shard_of` gives each row's shard (by turns when None); `model` is (model_id, relative folder).
-    """
-    index = str(directory)
-    vectors = np.asarray(vectors, dtype=np.float32)
-    ids = [f"id{row:06d}" for row in range(len(vectors))] if ids is None else list(ids)
-    shard_of = np.arange(len(ids)) % n_shards if shard_of is None else np.asarray(shard_of)
-    order = np.array(sorted(range(len(ids)), key=lambda row: ids[row]), dtype=np.int64)
-    gram = Gram(metric, vectors.shape[1])
-    gram.add(vectors)
-    reduction = fit(gram)
-    dtype = choose_dtype(gram, vectors_dtype)
-    parent = newest_snapshot(index)
-    number = next_snapshot(parent)
-    entries = []
-    for shard in range(n_shards):
-        rows = order[shard_of[order] == shard]
-        unique = hashlib.sha256(f"{number}/{shard}".encode()).hexdigest()[:16]
-        folder = directory.parent / f"work-{directory.name}-{unique}"
-        with ShardWriter(
-            folder,
-            reduction=reduction,
-            n_trees=n_trees,
-            seed=shard_seed(seed, shard),
-            vectors_dtype=dtype,
-        ) as writer:
-            writer.append([ids[row] for row in rows], vectors[rows], _taken(metadata, rows))
-            built = writer.close()
-        entries.append(store_shard(index, built, number=shard, unique=unique))
-    manifest = Manifest(
-        snapshot_id=number,
-        parent=parent,
-        created_at="2026-01-01T00:00:00+00:00",
-        run_id=f"run-{number}",
-        metric=metric,
-        dimension=vectors.shape[1],
-        reduction=store_reduction(index, reduction, snapshot=number, unique="test"),
-        n_trees=n_trees,
-        seed=seed,
-        vectors_dtype=dtype,
-        model_id=model[0] if model else None,
-        model=model[1] if model else None,
-        table=TableEntry(uri="/lake/features", version=0),
-        rows=len(vectors),
-        counts={"ok": len(vectors)},
-        shards=tuple(entries),
-    )
-    write_manifest(index, manifest)
-    if published:
-        publish(index, number, by="test", why="built by a test")
-    return directory
-
-
-def _taken(metadata: pa.Table | None, rows: np.ndarray) -> pa.RecordBatch | None:
-    if metadata is None or not len(rows):
-        return None
-    return metadata.take(pa.array(rows)).combine_chunks().to_batches()[0]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what tests cache out of the person's own cache."""
-    monkeypatch.setenv("POOL3_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+from tests.small_index import build_index
 
 
 @pytest.fixture
