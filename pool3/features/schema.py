@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-OK, FAILED, GONE = "ok", "failed", "gone"
+OK, FAILED = "ok", "failed"
 
 #: Codes that the same bytes will always give; the other codes are tried again by later runs.
 PERMANENT_ERRORS = frozenset(
@@ -28,7 +28,7 @@ FEATURE_SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # ok, failed, gone
+        pa.field("status", pa.string(), nullable=False),  # ok or failed
         pa.field("error", pa.string()),  # null when ok
         pa.field("error_detail", pa.string()),
         pa.field("features", pa.list_(pa.field("element", pa.float32()))),  # null unless ok

@@ -10,7 +10,6 @@ from a uri. What is written appears whole or not at all. Delta tables are in
 from pool3.storage.cache import verified_local_file
 from pool3.storage.objects import (
     StoredObject,
-    delete,
     exists,
     fetch,
     is_directory,
@@ -25,7 +24,6 @@ from pool3.storage.uris import canonical_uri, is_local, join, name_of
 __all__ = [
     "StoredObject",
     "canonical_uri",
-    "delete",
     "exists",
     "fetch",
     "is_directory",

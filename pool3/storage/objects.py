@@ -195,17 +195,3 @@ def put_if_absent(uri: str, data: bytes) -> None:
         raise AlreadyExists(f"{uri} exists already; another writer was first") from error
     except exceptions.BaseError as error:
         raise_mapped(uri, error)
-
-
-def delete(uri: str) -> None:
-    """Remove one object; one that is not there is no error."""
-    if is_local(uri):
-        Path(uri).unlink(missing_ok=True)
-        return
-    bucket, key = split_remote(uri)
-    try:
-        obstore.delete(store_of(bucket), key)
-    except (exceptions.NotFoundError, FileNotFoundError):
-        return
-    except exceptions.BaseError as error:
-        raise_mapped(uri, error)

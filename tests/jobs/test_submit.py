@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyspark
 import pytest
 from deltalake import DeltaTable
 
 import pool3
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, free_port
 from tests.jobs.test_build_index import varied_vectors, write_table
 
 
@@ -90,8 +92,6 @@ def test_the_zip_on_executors_in_processes_of_their_own(
     tmp_path: Path, photos: Path, colour_model: str
 ) -> None:
     """`local-cluster` starts a master and two workers; nothing but the zip brings our code."""
-    conf = tmp_path / "elsewhere"
-    conf.mkdir()
     output = str(tmp_path / "features")
     result = submit(
         "extract-features", "--input", str(photos), "--output", output, "--model", colour_model,
@@ -136,3 +136,44 @@ def test_a_run_killed_before_its_commit_leaves_the_table_as_it_was(
     submit(*words, "--model", colour_model)
     again = DeltaTable(str(output)).to_pyarrow_table()
     assert sorted(again["image_id"].to_pylist()) == sorted(before["image_id"].to_pylist())
+
+
+@pytest.fixture
+def standalone_master(tmp_path: Path) -> Iterator[str]:
+    """A Spark standalone cluster: one master, one worker, each a process of its own."""
+    spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
+    port = free_port()
+    url = f"spark://127.0.0.1:{port}"
+    package = "org.apache.spark.deploy"
+    commands = [
+        [f"{package}.master.Master", "--host", "127.0.0.1", "--port", str(port)],
+        [f"{package}.worker.Worker", "--host", "127.0.0.1", "-c", "2", "-m", "3g", url],
+    ]
+    environment = {
+        **os.environ,
+        "SPARK_HOME": str(Path(pyspark.__file__).parent),
+        "SPARK_WORKER_DIR": str(tmp_path / "work"),
+    }
+    with (tmp_path / "cluster.log").open("wb") as log:
+        processes = [
+            subprocess.Popen([spark_class, *words], env=environment, stdout=log, stderr=log)
+            for words in commands
+        ]
+        try:
+            yield url
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait(timeout=30)
+
+
+@pytest.mark.slow
+def test_the_profile_standalone_on_a_real_cluster(
+    tmp_path: Path, photos: Path, colour_model: str, standalone_master: str
+) -> None:
+    result = submit(
+        "--profile", "standalone", "extract-features", "--input", str(photos),
+        "--output", str(tmp_path / "features"), "--model", colour_model,
+        POOL3_SPARK_MASTER=standalone_master, PYTHONPATH="",
+    )  # fmt: skip
+    assert report_of(result)["counts"] == {"ok": 11, "failed": 2, "skipped": 0, "gone": 0}
