@@ -227,8 +227,40 @@ def _pil_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def _tf1_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """TensorFlow 1's ``ResizeBilinear``: corners as origins, four neighbours, no antialias.
+
+    In float32 and in TensorFlow's order of operations, then rounded to the nearest grey level.
+    """
+    rgb = np.asarray(image)
+    top, bottom, down = _tf1_weights(rgb.shape[0], size)
+    left, right, across = _tf1_weights(rgb.shape[1], size)
+    across, down = across[:, None], down[:, None, None]
+    upper, lower = (
+        _blend(rgb[rows][:, left], rgb[rows][:, right], across) for rows in (top, bottom)
+    )
+    return np.rint(_blend(upper, lower, down)).astype(np.uint8)
+
+
+def _tf1_weights(
+    length: int, size: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Both neighbours of each new pixel along one side, and the share of the second."""
+    position = np.arange(size, dtype=np.float32) * (np.float32(length) / np.float32(size))
+    first = np.minimum(position.astype(np.intp), length - 1)
+    return first, np.minimum(first + 1, length - 1), position - first.astype(np.float32)
+
+
+def _blend(
+    first: NDArray[np.generic], second: NDArray[np.generic], share: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    start = first.astype(np.float32)
+    return start + (second.astype(np.float32) - start) * share
+
+
 RESIZES: dict[str, Callable[[Image.Image, int], NDArray[np.uint8]]] = {
     "pil-bilinear": _pil_bilinear,
+    "tf1-bilinear": _tf1_bilinear,
 }
 """How a model wants its pictures resized, by the name in model.json."""
 
