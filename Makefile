@@ -31,7 +31,7 @@ $(READY): requirements.lock pyproject.toml
 	  { echo "make: needs Python's headers to build Annoy; install python3-dev (Debian, Ubuntu) or python3-devel (Fedora)" >&2; exit 2; }
 	@command -v g++ >/dev/null || \
 	  { echo "make: needs a C++ compiler to build Annoy; install g++" >&2; exit 2; }
-	@java=$$(java -version 2>&1 | sed -n '1s/.*"\([0-9]*\).*/\1/p' || true); [ "$${java:-0}" -ge 17 ] || \
+	@java=$$(java -version 2>&1 | sed -n 's/^[^"]*version "\([0-9]*\).*/\1/p' || true); [ "$${java:-0}" -ge 17 ] || \
 	  { echo "make: needs Java 17 or newer for Spark, found $${java:-none}; install openjdk-17-jre-headless and put java on PATH" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	# Annoy first and uncached: a wheel that pip built earlier for this machine may have other flags.
@@ -66,7 +66,7 @@ format: setup ## formats the code and sorts imports
 
 lock: ## resolves the versions anew, needs uv on PATH
 	uv pip compile pyproject.toml --universal --python-version 3.11 --extra spark --extra tensorflow \
-	  --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
+	  --extra openvino --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
 
 clean: ## removes what the other targets made, .venv aside
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
