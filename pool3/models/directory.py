@@ -20,12 +20,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from pool3 import storage
-from pool3.errors import ModelError, NotFound
+from pool3.decode import RESIZES
+from pool3.errors import ModelError, NotFound, UsageError
 from pool3.models import inception
 from pool3.models.frozen import FEATURES, frozen_graph
 from pool3.models.graphdef import check_ops
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 added ``variant``; a directory of version 1 has the usual one."""
+READABLE = (1, 2)
 RESIZE = "pil-bilinear"
 """How pictures are brought to the input size; a name that `pool3.decode` knows."""
 
@@ -43,7 +46,14 @@ _FACTS: dict[str, type] = {
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 
-def model_id_of(tensors: Tensors, *, feature_node: str, resize: str, input_size: int) -> str:
+def model_id_of(
+    tensors: Tensors,
+    *,
+    feature_node: str,
+    resize: str,
+    input_size: int,
+    variant: inception.Variant = inception.USUAL,
+) -> str:
     """Give the id of a model by its content, 64 hexadecimal digits.
 
     Neither engine, precision, serialisation nor where the weights came from are part of it.
@@ -53,6 +63,8 @@ def model_id_of(tensors: Tensors, *, feature_node: str, resize: str, input_size:
         digest.update(f"{name} {tensors[name].shape}\n".encode())
         digest.update(tensors[name].astype("<f4", copy=False).tobytes())
     digest.update(f"{feature_node} {resize} {input_size}\n".encode())
+    if variant != inception.USUAL:
+        digest.update(f"{variant.last_pool} {variant.divisor} {variant.offset}\n".encode())
     return digest.hexdigest()
 
 
@@ -76,6 +88,8 @@ class ModelDirectory:
         Where the weights came from.
     notes
         Sentences that a person should read before using the model.
+    variant
+        Which Inception-v3 it is.
     """
 
     model_id: str
@@ -85,6 +99,7 @@ class ModelDirectory:
     resize: str
     source: str
     notes: tuple[str, ...] = ()
+    variant: inception.Variant = inception.USUAL
     _read_graph: Callable[[], bytes] = field(repr=False, compare=False)
     _read_weights: Callable[[], bytes] = field(repr=False, compare=False)
 
@@ -135,6 +150,7 @@ class ModelDirectory:
         }
         facts: dict[str, Any] = {"format_version": FORMAT_VERSION}
         facts |= {name: getattr(self, name) for name in _FACTS if name != "files"}
+        facts["variant"] = self.variant.as_json()
         for name, data in contents.items():
             storage.put(storage.join(uri, name), data)
         text = json.dumps(facts | {"files": files}, indent=2) + "\n"
@@ -142,7 +158,13 @@ class ModelDirectory:
 
 
 def model_from_tensors(
-    tensors: Tensors, *, source: str, notes: tuple[str, ...] = ()
+    tensors: Tensors,
+    *,
+    source: str,
+    notes: tuple[str, ...] = (),
+    resize: str = RESIZE,
+    variant: inception.Variant = inception.USUAL,
+    input_size: int = inception.INPUT_SIZE,
 ) -> ModelDirectory:
     """Make a model of Inception-v3's canonical tensors.
 
@@ -150,21 +172,26 @@ def model_from_tensors(
     ----------
     tensors
         Every tensor of `inception.tensor_shapes`, float32.
-    source, notes
+    source, notes, resize, variant, input_size
         As in `ModelDirectory`.
     """
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     return ModelDirectory(
         model_id=model_id_of(
-            contiguous, feature_node=FEATURES, resize=RESIZE, input_size=inception.INPUT_SIZE
+            contiguous,
+            feature_node=FEATURES,
+            resize=resize,
+            input_size=input_size,
+            variant=variant,
         ),
         feature_dimension=inception.FEATURE_DIMENSION,
         feature_node=FEATURES,
-        input_size=inception.INPUT_SIZE,
-        resize=RESIZE,
+        input_size=input_size,
+        resize=resize,
         source=source,
         notes=notes,
-        _read_graph=lambda: frozen_graph(contiguous),
+        variant=variant,
+        _read_graph=lambda: frozen_graph(contiguous, variant=variant, input_size=input_size),
         _read_weights=lambda: save(contiguous),
     )
 
@@ -215,9 +242,10 @@ def _facts(uri: str) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"expected JSON in {where}, found none: {error}") from error
     version = facts.get("format_version") if isinstance(facts, dict) else None
-    if version != FORMAT_VERSION:
+    if version not in READABLE:
         raise ModelError(
-            f"expected format_version {FORMAT_VERSION} in {where}, found {version!r}; "
+            f"expected format_version {' or '.join(map(str, READABLE))} in {where}, "
+            f"found {version!r}; "
             "a newer release of pool3 may read it"
         )
     for name, kind in _FACTS.items():
@@ -225,7 +253,46 @@ def _facts(uri: str) -> dict[str, Any]:
             raise ModelError(
                 f"expected {name!r} in {where} to be {kind.__name__}, found {facts.get(name)!r}"
             )
-    return {name: facts[name] for name in _FACTS}
+    return {name: facts[name] for name in _FACTS} | {"variant": _variant(facts, where)}
+
+
+def _variant(facts: dict[str, Any], where: str) -> inception.Variant:
+    if facts["format_version"] == 1:
+        return inception.USUAL
+    try:
+        return inception.Variant.from_json(facts["variant"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"expected the variant of the network in {where}: {error!r}") from error
+
+
+def with_resize(model: ModelDirectory, resize: str) -> ModelDirectory:
+    """Give the same model for pictures that are resized in another way, under an id of its own.
+
+    Raises
+    ------
+    UsageError
+        If there is no such resize.
+    ModelError
+        If the model's weights are not those of an Inception-v3.
+    """
+    if resize not in RESIZES:
+        raise UsageError(f"expected a resize of {', '.join(RESIZES)}, found {resize!r}")
+    if resize == model.resize:
+        return model
+    tensors = model.tensors()
+    if {name: tensor.shape for name, tensor in tensors.items()} != inception.tensor_shapes():
+        raise ModelError(
+            f"expected the weights of Inception-v3 in {model.source}, found others; "
+            "its resize cannot be changed"
+        )
+    return model_from_tensors(
+        tensors,
+        source=model.source,
+        notes=model.notes,
+        resize=resize,
+        variant=model.variant,
+        input_size=model.input_size,
+    )
 
 
 def _verified(uri: str, files: dict[str, Any], name: str) -> bytes:

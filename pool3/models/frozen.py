@@ -46,13 +46,22 @@ def folded(tensors: Mapping[str, Array], scope: str) -> tuple[Array, Array]:
     return kernel.astype(np.float32), (beta - mean * scale).astype(np.float32)
 
 
-def frozen_graph(tensors: Mapping[str, Array]) -> bytes:
-    """Build the frozen graph, from ``uint8 (n, 299, 299, 3)`` to ``float32 (n, 2048)``.
+def frozen_graph(
+    tensors: Mapping[str, Array],
+    *,
+    variant: inception.Variant = inception.USUAL,
+    input_size: int = inception.INPUT_SIZE,
+) -> bytes:
+    """Build the frozen graph, from ``uint8 (n, size, size, 3)`` to ``float32 (n, 2048)``.
 
     Parameters
     ----------
     tensors
         Every tensor of `inception.tensor_shapes`, float32.
+    variant
+        Which pool it ends in, and how pixels become numbers.
+    input_size
+        Height and width of a picture.
 
     Returns
     -------
@@ -60,8 +69,8 @@ def frozen_graph(tensors: Mapping[str, Array]) -> bytes:
         A serialised GraphDef, the same for the same tensors.
     """
     writer = GraphWriter()
-    outputs = {inception.INPUT: _normalised_pictures(writer)}
-    for layer in inception.LAYERS:
+    outputs = {inception.INPUT: _normalised_pictures(writer, variant, input_size)}
+    for layer in variant.layers:
         sources = [outputs[source] for source in layer.inputs]
         if layer.kind == "conv":
             outputs[layer.name] = _convolution(
@@ -80,18 +89,21 @@ def frozen_graph(tensors: Mapping[str, Array]) -> bytes:
     return writer.serialise()
 
 
-def _normalised_pictures(writer: GraphWriter) -> str:
-    """Pixels 0..255 to -1..1, with Keras' own two steps so that rounding agrees."""
-    size = inception.INPUT_SIZE
+def _normalised_pictures(writer: GraphWriter, variant: inception.Variant, size: int) -> str:
+    """Pixels 0..255 to about -1..1, with Keras' own two steps so that rounding agrees."""
     pixel = np.dtype(np.uint8)
     pictures = writer.node(
         "Placeholder", inception.INPUT, dtype=pixel, shape=Shape((-1, size, size, 3))
     )
     floats = writer.node("Cast", "normalise/float", pictures, SrcT=pixel, DstT=_FLOAT)
-    half = writer.constant("normalise/half_range", np.array(127.5, np.float32))
-    one = writer.constant("normalise/one", np.array(1, np.float32))
+    half = writer.constant("normalise/half_range", _constant(variant.divisor))
+    one = writer.constant("normalise/one", _constant(variant.offset))
     scaled = writer.node("RealDiv", "normalise/scaled", floats, half, T=_FLOAT)
     return writer.node("Sub", "normalise/centred", scaled, one, T=_FLOAT)
+
+
+def _constant(numbers: tuple[float, ...]) -> Array:
+    return np.array(numbers if len(numbers) > 1 else numbers[0], np.float32)
 
 
 def _convolution(

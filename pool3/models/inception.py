@@ -9,8 +9,8 @@ Reference: Szegedy et al., "Rethinking the Inception Architecture for Computer V
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 Kind = Literal["conv", "max_pool", "average_pool", "concat"]
 Padding = Literal["SAME", "VALID"]
@@ -221,8 +221,57 @@ def _walk() -> tuple[Layer, ...]:
 LAYERS: tuple[Layer, ...] = _walk()
 """Every layer in Keras' creation order, which is also an order of execution."""
 
+LAST_POOL = "Mixed_7c/Branch_3/AvgPool_0a_3x3"
+"""The one pool in which trainings differ: the network of 2015 takes the maximum there."""
+
 CONVOLUTIONS: tuple[Layer, ...] = tuple(layer for layer in LAYERS if layer.kind == "conv")
 """The 94 convolutions in Keras' creation order: ``conv2d``, ``conv2d_1``, ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What differs between trainings of the network, its weights aside.
+
+    Parameters
+    ----------
+    last_pool
+        What the pool `LAST_POOL` does.
+    divisor, offset
+        The first convolution sees ``pixel / divisor - offset``, for pixels of 0 to 255; one number
+        each, or one for each of red, green and blue.
+    """
+
+    last_pool: Kind = "average_pool"
+    divisor: tuple[float, ...] = (127.5,)
+    offset: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        known = self.last_pool in ("average_pool", "max_pool")
+        numbers = (self.divisor, self.offset)
+        if not known or any(len(values) not in (1, 3) for values in numbers) or 0 in self.divisor:
+            raise ValueError(f"not a variant of Inception-v3: {self}")
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer, as `LAYERS`."""
+        return tuple(
+            replace(layer, kind=self.last_pool) if layer.name == LAST_POOL else layer
+            for layer in LAYERS
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the facts for ``model.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Variant:
+        """Read what `as_json` gave; raises TypeError or ValueError at anything else."""
+        numbers = {name: tuple(map(float, facts[name])) for name in ("divisor", "offset")}
+        return cls(**(facts | numbers))
+
+
+USUAL = Variant()
+"""The network as slim and Keras have it."""
 
 
 def convolutions_by_depth() -> tuple[Layer, ...]:

@@ -6,7 +6,7 @@ import logging
 
 from pool3 import storage
 from pool3.errors import NotFound, UsageError
-from pool3.models.directory import ModelDirectory, is_model, read_model
+from pool3.models.directory import ModelDirectory, is_model, read_model, with_resize
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ MAX_WEIGHTS_BYTES = 2 << 30
 """Two GiB: Inception-v3 with its top and an optimizer's state has about 300 MB."""
 
 
-def load_model(source: str) -> ModelDirectory:
+def load_model(source: str, *, resize: str | None = None) -> ModelDirectory:
     """Load a model from any source of weights.
 
     Parameters
@@ -22,6 +22,9 @@ def load_model(source: str) -> ModelDirectory:
     source
         ``imagenet`` (Keras' own download), ``seeded``, the path or uri of a Keras ``.keras`` or
         ``.h5`` file of Inception-v3, or of a model directory.
+    resize
+        How pictures are resized instead of as that source was used with; a name that
+        `pool3.decode` knows.
 
     Raises
     ------
@@ -40,6 +43,8 @@ def load_model(source: str) -> ModelDirectory:
         model = _keras_model(source)
     else:
         model = _stored_model(source)
+    if resize is not None:
+        model = with_resize(model, resize)
     log.info("model %s from %s", model.model_id, model.source)
     for note in model.notes:
         log.info("model %s: %s", model.model_id[:12], note)

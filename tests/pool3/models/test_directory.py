@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pool3.engines import load_engine
 from pool3.errors import ModelError, Pool3Error, UsageError
-from pool3.models import ModelDirectory, copy_model, load_model, read_model
-from pool3.models.directory import model_id_of
+from pool3.models import ModelDirectory, copy_model, inception, load_model, read_model
+from pool3.models.directory import model_from_tensors, model_id_of
+from pool3.models.inception import Variant
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,9 @@ def test_a_missing_file_is_named(small: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"format_version": 2}, "format_version 1"),
+        ({"format_version": 3}, "format_version 1 or 2"),
+        ({"variant": None}, "variant"),
+        ({"variant": {"last_pool": "conv"}}, "variant"),
         ({"model_id": 5}, "model_id"),
         ({"feature_dimension": "2048"}, "feature_dimension"),
         ({"notes": None}, "notes"),
@@ -102,6 +106,55 @@ def test_an_unknown_source_lists_what_is_possible(source: str) -> None:
 def test_a_keras_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"found no file .*none\.keras"):
         load_model(str(tmp_path / "none.keras"))
+
+
+def test_a_directory_of_format_1_is_read() -> None:
+    model = load_model(str(Path(__file__).with_name("version_1")))
+    assert (model.input_size, model.feature_dimension, model.resize) == (8, 3, "pil-bilinear")
+    assert model.notes == ("written by format version 1",)
+    assert model.variant == inception.USUAL
+    np.testing.assert_array_equal(model.tensors()["scale"], [1, 0.5])
+    pictures = np.full((2, 8, 8, 3), (10, 20, 30), np.uint8)
+    features = load_engine(model.graph, threads=1)(pictures)
+    np.testing.assert_allclose(features, [(10, 20, 30)] * 2)
+
+
+def test_another_resize_is_another_model_of_the_same_weights(
+    seeded: ModelDirectory, directory: Path, tmp_path: Path
+) -> None:
+    model = load_model(str(directory), resize="tf1-bilinear")
+    assert model.resize == "tf1-bilinear"
+    assert model.model_id != seeded.model_id
+    assert model.graph == seeded.graph
+    model.write(str(tmp_path))
+    assert load_model(str(tmp_path)) == model
+    assert load_model(str(tmp_path), resize="pil-bilinear").model_id == seeded.model_id
+
+
+def test_an_unknown_resize_is_refused(directory: Path) -> None:
+    with pytest.raises(UsageError, match="pil-bilinear, tf1-bilinear, found 'nearest'"):
+        load_model(str(directory), resize="nearest")
+    with pytest.raises(ModelError, match="its resize cannot be changed"):
+        load_model(str(Path(__file__).with_name("version_1")), resize="tf1-bilinear")
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        Variant(last_pool="max_pool"),
+        Variant(divisor=(128.0,)),
+        Variant(offset=(1.0, 0.5, 0.25)),
+    ],
+)
+def test_a_variant_is_another_model_and_is_kept(
+    tensors: dict[str, np.ndarray], seeded: ModelDirectory, tmp_path: Path, variant: Variant
+) -> None:
+    model = model_from_tensors(tensors, source="a test", variant=variant)
+    assert model.model_id != seeded.model_id
+    assert model.graph != seeded.graph
+    model.write(str(tmp_path))
+    found = load_model(str(tmp_path))
+    assert (found, found.variant) == (model, variant)
 
 
 @given(st.permutations(["a", "b/c", "d"]), st.integers(1, 5))
