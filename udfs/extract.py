@@ -17,7 +17,7 @@ from pyspark.sql import types as T
 
 from pool3.decode import DecodeLimits
 from pool3.engines import Engine, cached_engine, loads
-from pool3.features.extraction import PictureInput, RowFacts, extract
+from pool3.features.extraction import InProcessDecoder, PictureInput, RowFacts, extract
 from pool3.features.parts import PartWriter, part_name
 from pool3.features.summary import TaskSummary
 from pool3.storage import StoredObject
@@ -90,10 +90,9 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
                 model=engine,
                 append=part.append,
                 facts=_row_facts(settings, engine),
-                size=settings.input_size,
-                resize=settings.resize,
+                decoder=InProcessDecoder(settings.input_size, settings.resize, settings.limits),
                 batch_size=settings.batch_size,
-                limits=settings.limits,
+                max_bytes=settings.limits.max_bytes,
             )
             started = time.perf_counter()
             file = part.finish()

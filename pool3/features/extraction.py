@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ class Tally:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Prepared:
     """One input after fetching and decoding: a picture, or an error with its code."""
 
@@ -70,27 +71,87 @@ class Prepared:
     length: int | None = None
 
 
+class Decoder(Protocol):
+    """Turns the bytes of pictures into pixels; `pool3.decode_pool.DecodePool` is one."""
+
+    seconds: float
+    """What decoding took so far, summed over whatever works at it."""
+
+    def decode(
+        self, items: Iterable[tuple[Prepared, bytes]]
+    ) -> Iterator[tuple[Prepared, Picture | PictureError]]:
+        """Yield each item's picture, or what is wrong with it, in the order of the items."""
+
+
+class InProcessDecoder:
+    """Decodes in the calling thread: nothing stands between a hostile picture and the process.
+
+    Parameters
+    ----------
+    size, resize, limits
+        As in `pool3.decode.decode_resized`.
+    """
+
+    def __init__(self, size: int, resize: str, limits: DecodeLimits) -> None:
+        self._size, self._resize, self._limits = size, resize, limits
+        self.seconds = 0.0
+
+    def decode(
+        self, items: Iterable[tuple[Prepared, bytes]]
+    ) -> Iterator[tuple[Prepared, Picture | PictureError]]:
+        """Yield each item's picture, or what is wrong with it, in the order of the items."""
+        for prepared, data in items:
+            started = time.perf_counter()
+            outcome = self._decoded(data)
+            self.seconds += time.perf_counter() - started
+            yield prepared, outcome
+
+    def _decoded(self, data: bytes) -> Picture | PictureError:
+        try:
+            return decode_resized(data, size=self._size, resize=self._resize, limits=self._limits)
+        except PictureError as error:
+            return error
+
+
 def prepare(
-    source: PictureInput, *, size: int, resize: str, limits: DecodeLimits, seconds: dict[str, float]
-) -> Prepared:
-    """Fetch and decode one input; what goes wrong is its row, never an exception."""
+    inputs: Iterable[PictureInput], decoder: Decoder, *, max_bytes: int, seconds: dict[str, float]
+) -> Iterator[Prepared]:
+    """Fetch and decode inputs; what goes wrong is a row, never an exception.
+
+    Inputs that cannot be fetched never reach the decoder; they come out before the next that can.
+    """
+    unfetched: deque[Prepared] = deque()
+
+    def fetched() -> Iterator[tuple[Prepared, bytes]]:
+        for source in inputs:
+            started = time.perf_counter()
+            prepared, data = _fetched(source, max_bytes)
+            seconds["fetch"] += time.perf_counter() - started
+            if data is None:
+                unfetched.append(prepared)
+            else:
+                yield prepared, data
+
+    for prepared, outcome in decoder.decode(fetched()):
+        while unfetched:
+            yield unfetched.popleft()
+        if isinstance(outcome, PictureError):
+            prepared.error, prepared.detail = outcome.code, outcome.detail
+        else:
+            prepared.picture = outcome
+        yield prepared
+    yield from unfetched
+
+
+def _fetched(source: PictureInput, max_bytes: int) -> tuple[Prepared, bytes | None]:
     prepared = Prepared(source)
-    started = time.perf_counter()
     try:
-        data = storage.fetch(source.uri, max_bytes=limits.max_bytes)
-        seconds["fetch"] += time.perf_counter() - started
-        started = time.perf_counter()
-        prepared.length = len(data)
-        prepared.sha256 = hashlib.sha256(data).hexdigest()
-        prepared.picture = decode_resized(data, size=size, resize=resize, limits=limits)
+        data = storage.fetch(source.uri, max_bytes=max_bytes)
     except StorageError as error:
         prepared.error, prepared.detail = error.code, str(error)
-        seconds["fetch"] += time.perf_counter() - started
-        return prepared
-    except PictureError as error:
-        prepared.error, prepared.detail = error.code, error.detail
-    seconds["decode"] += time.perf_counter() - started
-    return prepared
+        return prepared, None
+    prepared.length, prepared.sha256 = len(data), hashlib.sha256(data).hexdigest()
+    return prepared, data
 
 
 def in_batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
@@ -132,10 +193,9 @@ def extract(
     model: Model,
     append: Callable[[pa.RecordBatch], None],
     facts: RowFacts,
-    size: int,
-    resize: str,
+    decoder: Decoder,
     batch_size: int,
-    limits: DecodeLimits,
+    max_bytes: int,
 ) -> Tally:
     """Run every input through decoding and the model, and hand its rows to `append`.
 
@@ -147,10 +207,12 @@ def extract(
         ``uint8 (n, size, size, 3)`` to ``float32 (n, facts.dimension)``, called once a batch.
     append
         Receives record batches of `FEATURE_SCHEMA`, in the order of the inputs.
-    size, resize
-        What the model takes: the side in pixels and the name of the resize.
+    decoder
+        Makes pictures of the size that the model takes.
     batch_size
         Most pictures in one call of `model`.
+    max_bytes
+        Files of more bytes are not fetched.
 
     Returns
     -------
@@ -158,10 +220,7 @@ def extract(
         ``ok + failed`` is the number of inputs.
     """
     tally = Tally()
-    prepared = (
-        prepare(source, size=size, resize=resize, limits=limits, seconds=tally.seconds)
-        for source in inputs
-    )
+    prepared = prepare(inputs, decoder, max_bytes=max_bytes, seconds=tally.seconds)
     for batch in ahead(in_batches(prepared, batch_size), tally.seconds):
         started = time.perf_counter()
         features = _features(batch, model)
@@ -170,6 +229,7 @@ def extract(
         rows = [row for row in batch if _counted(row, tally)]
         append(_record_batch(rows, features, facts))
         tally.seconds["write"] += time.perf_counter() - started
+    tally.seconds["decode"] = decoder.seconds
     return tally
 
 

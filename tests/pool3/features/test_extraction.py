@@ -18,6 +18,7 @@ from PIL import Image
 
 from pool3.decode import DecodeLimits, Picture
 from pool3.features.extraction import (
+    InProcessDecoder,
     PictureInput,
     Prepared,
     RowFacts,
@@ -28,6 +29,7 @@ from pool3.features.extraction import (
 )
 
 FACTS = RowFacts(run_id="r", model_id="m", engine="e", precision="p", dimension=3)
+LIMITS = DecodeLimits()
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -43,7 +45,7 @@ class MeanColour:
 
 
 def run(
-    inputs: list[PictureInput], batch_size: int = 4, limits: DecodeLimits | None = None
+    inputs: list[PictureInput], batch_size: int = 4, limits: DecodeLimits = LIMITS
 ) -> tuple[Tally, list[dict[str, object]], MeanColour]:
     model = MeanColour()
     batches: list[pa.RecordBatch] = []
@@ -52,10 +54,9 @@ def run(
         model=model,
         append=batches.append,
         facts=FACTS,
-        size=8,
-        resize="pil-bilinear",
+        decoder=InProcessDecoder(8, "pil-bilinear", limits),
         batch_size=batch_size,
-        limits=limits or DecodeLimits(),
+        max_bytes=limits.max_bytes,
     )
     return tally, [row for batch in batches for row in batch.to_pylist()], model
 
