@@ -1,0 +1,127 @@
+"""OpenVINO as an engine: the same frozen graph, compiled for this CPU."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pool3.errors import EngineMissing, ModelError, UsageError
+from pool3.models.graphdef import GraphDef
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino  # noqa: PLC0415
+    except ImportError as error:
+        raise EngineMissing(
+            f"this engine needs OpenVINO, which cannot be imported ({error}); "
+            "install it with: pip install 'pool3[openvino]'"
+        ) from error
+    return openvino
+
+
+def _with_shapes_stated(graph: bytes) -> bytes:
+    """Write the empty shape of scalar constants out.
+
+    To TensorFlow a tensor without a shape is a scalar; OpenVINO reads no value from it, and joins
+    channels along axis 0.
+    """
+    parsed = GraphDef.FromString(graph)
+    for node in parsed.node:
+        if node.op == "Const":
+            node.attr["value"].tensor.tensor_shape.SetInParent()
+    return bytes(parsed.SerializeToString())
+
+
+def _read_model(core: Any, graph: bytes) -> Any:
+    # OpenVINO reads TensorFlow's graphs from files alone. openvino.convert_model would read them
+    # too, but brings telemetry with it.
+    with tempfile.NamedTemporaryFile(prefix="pool3-", suffix=".pb") as file:
+        file.write(_with_shapes_stated(graph))
+        file.flush()
+        return core.read_model(file.name)
+
+
+class OpenVINOEngine:
+    """Runs a frozen graph on the CPU.
+
+    The batch size stays free: a size seen before costs no compilation, and compiling for one size
+    alone was not measurably faster.
+
+    Parameters
+    ----------
+    graph
+        A serialised GraphDef with the nodes ``pictures`` and ``features``.
+    threads
+        Threads that a call may use.
+    precision
+        ``float32`` or ``bfloat16``; the caller has made sure that the CPU computes in it.
+    """
+
+    name = "openvino"
+
+    def __init__(self, graph: bytes, *, threads: int, precision: str) -> None:
+        ov = _import_openvino()
+        core = ov.Core()
+        options = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # Tasks that share a machine would all be pinned to the same first cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            model = _read_model(core, graph)
+            self._shape = model.input("pictures:0").partial_shape
+            self._width = model.output("features:0").partial_shape[1].get_length()
+            self._request = core.compile_model(model, "CPU", options).create_infer_request()
+        except RuntimeError as error:
+            raise ModelError(
+                "expected a graph from 'pictures' to 'features' that OpenVINO "
+                f"{ov.get_version()} can read, found one that it refuses: {error}"
+            ) from error
+        self.precision = precision
+        self.picture_shape = (self._shape[1].get_length(), self._shape[2].get_length())
+        self._lock = threading.Lock()
+
+    def __call__(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Give the features of a batch of pictures.
+
+        Parameters
+        ----------
+        pictures
+            uint8 ``(n, h, w, 3)``, RGB, of the model's input size; n may be 0.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 ``(n, d)``.
+
+        Raises
+        ------
+        UsageError
+            If dtype or shape differ from that.
+        """
+        if pictures.dtype != np.uint8 or not self._fits(pictures.shape):
+            raise UsageError(
+                f"expected pictures as uint8 {self._shape}, found {pictures.dtype} {pictures.shape}"
+            )
+        if not len(pictures):
+            return np.zeros((0, self._width), np.float32)
+        with self._lock:  # one request holds one picture's buffers at a time
+            features: npt.NDArray[np.float32] = self._request.infer(
+                {"pictures:0": np.ascontiguousarray(pictures)}
+            )["features:0"]
+        return features
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self._shape) and all(
+            expected.is_dynamic or expected.get_length() == found
+            for expected, found in zip(self._shape, shape, strict=True)
+        )
