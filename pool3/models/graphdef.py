@@ -49,6 +49,7 @@ _SCALARS = {
     "int32": _Field.TYPE_INT32,
     "int64": _Field.TYPE_INT64,
     "float": _Field.TYPE_FLOAT,
+    "double": _Field.TYPE_DOUBLE,
     "bool": _Field.TYPE_BOOL,
 }
 # message -> field -> (number, type); "*" repeats. Enums are int32 on the wire.
@@ -59,6 +60,11 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "dtype": (1, "int32"),
         "tensor_shape": (2, "Shape"),
         "tensor_content": (4, "bytes"),
+        "float_val": (5, "*float"),
+        "double_val": (6, "*double"),
+        "int_val": (7, "*int32"),
+        "int64_val": (10, "*int64"),
+        "half_val": (13, "*int32"),
     },
     "Function": {"name": (1, "string")},
     "List": {"i": (3, "*int64"), "func": (9, "*Function")},

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 
@@ -35,12 +35,12 @@ class StoredLayer:
     name
         What Keras called it, where the file says so.
     tensors
-        Part (``kernel``, ``moving_mean``, ...) to the dataset in the file.
+        Part (``kernel``, ``moving_mean``, ...) to the dataset in the file, or to an array.
     """
 
     path: str
     name: str | None
-    tensors: dict[str, h5py.Dataset] = field(default_factory=dict)
+    tensors: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> Literal["conv", "norm", "other"]:
@@ -92,6 +92,28 @@ def in_creation_order(layers: list[StoredLayer]) -> list[StoredLayer]:
         for layer, stored in zip(inception.convolutions_by_depth(), layers, strict=True)
     }
     return [by_scope[layer.name] for layer in inception.CONVOLUTIONS]
+
+
+def by_number(layers: list[StoredLayer]) -> list[list[StoredLayer]]:
+    """Give the layers of each automatic name in the order of its numbers, without gaps."""
+    runs: dict[tuple[str, str, int], list[StoredLayer]] = {}
+    stems: dict[tuple[str, str], list[tuple[int, StoredLayer]]] = {}
+    for layer in layers:
+        stem, number = _split(layer.name or "")
+        stems.setdefault((_parent(layer), stem), []).append((number, layer))
+    for (parent, stem), numbered in stems.items():
+        numbered.sort(key=lambda pair: pair[0])
+        for place, (number, layer) in enumerate(numbered):
+            runs.setdefault((parent, stem, number - place), []).append(layer)
+    return list(runs.values())
+
+
+def _parent(layer: StoredLayer) -> str:
+    """Give what holds a layer; the older layout repeats a layer's name around its tensors."""
+    parts = layer.path.split("/")
+    if len(parts) > 1 and parts[-1] == parts[-2]:
+        parts.pop()
+    return "/".join(parts[:-1])
 
 
 def _is_run(names: list[tuple[str, int]]) -> bool:

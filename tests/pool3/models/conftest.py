@@ -23,6 +23,7 @@ from pool3.models.inception import (
     convolutions_by_depth,
     tensor_shapes,
 )
+from tests.conftest import REPOSITORY
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 
@@ -58,6 +59,16 @@ def photos(shared_data: Path) -> list[bytes]:
 @pytest.fixture(scope="session")
 def photo_pixels(photos: list[bytes]) -> npt.NDArray[np.uint8]:
     return np.stack([decode_resized(data, size=299, resize="pil-bilinear").rgb for data in photos])
+
+
+@pytest.fixture(scope="session")
+def real_or_drawn(request: pytest.FixtureRequest) -> npt.NDArray[np.uint8]:
+    """A few photos of the shared data where that is, else drawn pictures."""
+    folder = REPOSITORY.parent / "shared" / "data" / "flowers"
+    if not folder.is_dir():
+        return request.getfixturevalue("scenes")[:6]
+    pixels: npt.NDArray[np.uint8] = request.getfixturevalue("photo_pixels")
+    return pixels[:6]
 
 
 def _keras_network(tensors: Tensors, **options: Any) -> Any:

@@ -104,7 +104,7 @@ def test_an_unknown_source_lists_what_is_possible(source: str) -> None:
 
 
 def test_a_keras_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"found no file .*none\.keras"):
+    with pytest.raises(UsageError, match=r"found no file or folder .*none\.keras"):
         load_model(str(tmp_path / "none.keras"))
 
 

@@ -15,17 +15,10 @@ import pytest
 from PIL import Image
 
 from pool3.engines import Engine
+from tests.pool3.models.parity import LIMIT, centred_difference
 
 Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
-LIMIT = 0.01
-
-
-def centred_difference(expected: Features, found: Features) -> npt.NDArray[np.float64]:
-    """Give |f - g| / |f - mean| for each picture found, the first ones of those expected."""
-    spread = np.linalg.norm(expected - expected.mean(axis=0, dtype=np.float64), axis=1)
-    count = len(found)
-    return np.linalg.norm(expected[:count] - found, axis=1) / spread[:count]
 
 
 def keras_features(model: Any, pixels: Pixels) -> Features:
