@@ -107,7 +107,8 @@ class Graph:
     def _computed(self, node: Any, depth: int) -> Array | None:
         if node.op == "Const":
             return array_of(node)
-        operation = _ARITHMETIC.get(node.op)
+        operation = _cast_to(node.attr["DstT"].type) if node.op == "Cast" else None
+        operation = operation or _ARITHMETIC.get(node.op)
         if operation is None:
             return None
         values = [self.constant(tensor, depth + 1) for tensor in self.inputs(node)]
@@ -118,6 +119,12 @@ class Graph:
                 return operation(*values)
         except (TypeError, ValueError) as error:
             raise ModelError(f"constants of node {node.name!r} do not fit: {error}") from error
+
+
+def _cast_to(kind: int) -> Callable[..., Array] | None:
+    if kind not in _STORED or kind == _BFLOAT16:
+        return None
+    return lambda value: value.astype(_STORED[kind][0])
 
 
 def array_of(node: Any) -> Array | None:
