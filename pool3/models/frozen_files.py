@@ -193,13 +193,7 @@ def _variant(found: Match, before: _Input) -> inception.Variant:
             f"expected pixels of 0..255 or 0..1 to become about -1..1, found them multiplied by "
             f"{before.affine.scale} and shifted by {shift}; name the input by --input-tensor"
         )
-    divisor, offset = _numbers(1 / scale), _numbers(-shift)
-    usual = inception.Variant(last_pool=found.last_pool)
-    near = np.allclose(divisor, usual.divisor, rtol=1e-6) and np.allclose(
-        offset, usual.offset, rtol=1e-6
-    )
-    if near:
-        return usual
+    divisor, offset = _numbers(1 / scale, 4), _numbers(0.0 - shift, 6)
     return inception.Variant(last_pool=found.last_pool, divisor=divisor, offset=offset)
 
 
@@ -212,7 +206,7 @@ def _farthest(scaled: Any, shift: Any) -> float:
     return float(max(np.abs(shift).max(), np.abs(scaled + shift).max()))
 
 
-def _numbers(values: Any) -> tuple[float, ...]:
-    """Give one number for all channels where they agree, in the precision of the graph."""
-    numbers = tuple(float(value) for value in np.asarray(values, np.float32))
+def _numbers(values: Any, digits: int) -> tuple[float, ...]:
+    """Give one number for all channels where they agree, without the noise of float32."""
+    numbers = tuple(round(float(value), digits) + 0.0 for value in values)
     return numbers[:1] if len(set(numbers)) == 1 else numbers

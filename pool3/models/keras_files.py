@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import zipfile
-from collections.abc import Iterator
-from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from pool3.errors import ModelError
-from pool3.models import inception
 from pool3.models.directory import ModelDirectory, model_from_tensors
+from pool3.models.keras_config import Setup, setup_of
 from pool3.models.keras_layouts import stored_layers
 from pool3.models.keras_matching import canonical_tensors
 from pool3.models.looks import look
 
-log = logging.getLogger(__name__)
+Tensors = dict[str, npt.NDArray[np.float32]]
 
 _WEIGHTS_MEMBER, _CONFIG_MEMBER = "model.weights.h5", "config.json"
 MAX_MEMBER_BYTES = {_WEIGHTS_MEMBER: 2 << 30, _CONFIG_MEMBER: 64 << 20}
@@ -58,9 +55,9 @@ def keras_file_model(data: bytes, *, source: str) -> ModelDirectory:
     """
     try:
         if data.startswith(_ZIP):
-            tensors = _from_zip(data)
+            tensors, setup = _from_zip(data)
         elif data.startswith(_HDF5):
-            tensors = _from_hdf5(data, config=None)
+            tensors, setup = _from_hdf5(data, config=None)
         else:
             raise ModelError(f"expected HDF5 or a .keras zip, found {look(data)}")
     except ModelError as error:
@@ -69,10 +66,12 @@ def keras_file_model(data: bytes, *, source: str) -> ModelDirectory:
         raise ModelError(
             f"{source} is damaged or cut short: {error}; copy or download it again"
         ) from error
-    return model_from_tensors(tensors, source=source)
+    return model_from_tensors(
+        tensors, source=source, variant=setup.variant, input_size=setup.input_size
+    )
 
 
-def _from_zip(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
+def _from_zip(data: bytes) -> tuple[Tensors, Setup]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.namelist()
         if _WEIGHTS_MEMBER not in members or _CONFIG_MEMBER not in members:
@@ -96,37 +95,9 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
         return member.read(limit)
 
 
-def _from_hdf5(data: bytes, config: bytes | None) -> dict[str, npt.NDArray[np.float32]]:
+def _from_hdf5(data: bytes, config: bytes | None) -> tuple[Tensors, Setup]:
     with h5py.File(io.BytesIO(data), "r") as file:
         attribute = file.attrs.get("model_config")
         text = config if config is not None else attribute
-        if text is not None:
-            _check_epsilons(json.loads(text))
-        return canonical_tensors(stored_layers(file))
-
-
-def _check_epsilons(config: object) -> None:
-    for layer in _objects(config):
-        if layer.get("class_name") != "BatchNormalization":
-            continue
-        settings = layer.get("config")
-        if not isinstance(settings, dict):
-            continue
-        epsilon = settings.get("epsilon", inception.EPSILON)
-        if epsilon != inception.EPSILON:
-            raise ModelError(
-                f"expected batch norms with epsilon {inception.EPSILON}, found {epsilon} in "
-                f"{settings.get('name')!r}"
-            )
-
-
-def _objects(value: object) -> Iterator[dict[str, Any]]:
-    """Every JSON object within a value, without recursion that a deep file could exhaust."""
-    waiting = [value]
-    while waiting:
-        current = waiting.pop()
-        if isinstance(current, dict):
-            yield current
-            waiting.extend(current.values())
-        elif isinstance(current, list):
-            waiting.extend(current)
+        setup = Setup() if text is None else setup_of(json.loads(text))
+        return canonical_tensors(stored_layers(file)), setup

@@ -240,6 +240,44 @@ def test_another_epsilon_is_refused(write_weights: Write, tmp_path: Path) -> Non
         load_model(str(path))
 
 
+def configured(write_weights: Write, tmp_path: Path, *layers: object) -> Path:
+    """A Keras file whose configuration has these layers."""
+    weights = write_weights(tmp_path / "m.weights.h5").read_bytes()
+    path = tmp_path / "m.keras"
+    config = json.dumps({"config": {"layers": layers}}).encode()
+    path.write_bytes(zipped({"config.json": config, "model.weights.h5": weights}))
+    return path
+
+
+def layer_config(kind: str, **settings: object) -> dict[str, object]:
+    return {"class_name": kind, "config": settings}
+
+
+def test_the_size_and_the_rescaling_of_a_model_are_kept(
+    write_weights: Write, tmp_path: Path
+) -> None:
+    pictures = layer_config("InputLayer", batch_shape=[None, 224, 224, 3])
+    rescaling = layer_config("Rescaling", scale=1 / 255, offset=0.0)
+    model = load_model(str(configured(write_weights, tmp_path, pictures, rescaling)))
+    assert model.input_size == 224
+    assert model.variant == inception.Variant(divisor=(255.0,), offset=(0.0,))
+
+
+@pytest.mark.parametrize("shape", [[None, 224, 320, 3], [None, 32, 32, 3]])
+def test_a_size_that_cannot_be_kept_is_refused(
+    write_weights: Write, tmp_path: Path, shape: list[object]
+) -> None:
+    path = configured(write_weights, tmp_path, layer_config("InputLayer", batch_shape=shape))
+    with pytest.raises(ModelError, match="one square size of 75 pixels or more"):
+        load_model(str(path))
+
+
+def test_a_head_may_have_another_epsilon(write_weights: Write, tmp_path: Path) -> None:
+    usual = [layer_config("BatchNormalization", epsilon=0.001)] * len(inception.CONVOLUTIONS)
+    odd = layer_config("BatchNormalization", epsilon=1e-5)
+    assert load_model(str(configured(write_weights, tmp_path, *usual, odd))).input_size == 299
+
+
 def test_whole_numbers_are_refused(write_weights: Write, tmp_path: Path) -> None:
     path = write_weights(tmp_path / "m.h5")
     shape = inception.CONVOLUTIONS[0].kernel_shape
