@@ -4,7 +4,9 @@
 the drawn kernels change, never by a user: another file is another ``model_id``.
 
 Layer by layer, each convolution sees what the layers before it give once they are normalised, so
-that every channel has mean 0 and variance 1 over the pictures before beta is added.
+that every channel has mean 0 and a deviation of 0.7 to 1.4 over the pictures before beta is added.
+The deviation that is divided by is a power of two and the bias that results is rounded, so that
+bfloat16 holds the folded convolution exactly (see `pool3.models.seeded.drawn_kernels`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pool3.engines.tensorflow_engine import import_tensorflow
 from pool3.gallery.scenes import draw_scene
 from pool3.models import inception
 from pool3.models.directory import RESIZE
-from pool3.models.seeded import STATISTICS_FILE, beta_of, drawn_kernels
+from pool3.models.seeded import STATISTICS_FILE, beta_of, drawn_kernels, rounded_to_bfloat16
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ FIRST_SCENE = 1_000_000
 
 def calibrate(
     pictures: npt.NDArray[np.uint8], kernels: dict[str, npt.NDArray[np.float32]]
-) -> dict[str, npt.NDArray[np.float16]]:
+) -> dict[str, npt.NDArray[np.float32]]:
     """Measure mean and variance of each channel before its ReLU.
 
     Parameters
@@ -46,7 +48,7 @@ def calibrate(
     Returns
     -------
     dict
-        ``moving_mean`` and ``moving_variance``, float16, all channels in Keras' creation order.
+        ``moving_mean`` and ``moving_variance``, float32, all channels in Keras' creation order.
     """
     tf = import_tensorflow()
     values = {inception.INPUT: tf.constant(pictures.astype(np.float32) / 127.5 - 1)}
@@ -72,12 +74,15 @@ def calibrate(
 
 def _normalised(
     tf: Any, raw: Any, beta: float
-) -> tuple[Any, npt.NDArray[np.float16], npt.NDArray[np.float16]]:
+) -> tuple[Any, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Normalise with the statistics as they will be stored, and apply the ReLU."""
     moments = tf.nn.moments(raw, axes=[0, 1, 2])
-    mean, variance = (moment.numpy().astype(np.float16) for moment in moments)
-    deviation = np.sqrt(variance.astype(np.float32) + inception.EPSILON)
-    return tf.nn.relu((raw - mean.astype(np.float32)) / deviation + beta), mean, variance
+    mean, variance = (moment.numpy().astype(np.float64) for moment in moments)
+    deviation = 2.0 ** np.round(np.log2(np.sqrt(variance + inception.EPSILON)))
+    bias = rounded_to_bfloat16(beta - mean / deviation)
+    stored_mean = ((beta - bias.astype(np.float64)) * deviation).astype(np.float32)
+    stored_variance = (deviation**2 - inception.EPSILON).astype(np.float32)
+    return tf.nn.relu(raw / deviation.astype(np.float32) + bias), stored_mean, stored_variance
 
 
 def _forget(values: dict[str, Any], still_to_come: tuple[inception.Layer, ...]) -> None:

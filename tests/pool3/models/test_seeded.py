@@ -5,6 +5,8 @@ import io
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pool3.decode import resized
@@ -12,10 +14,11 @@ from pool3.engines import Engine
 from pool3.gallery.scenes import draw_scene
 from pool3.models import ModelDirectory, inception
 from pool3.models.calibrate import calibrate
-from pool3.models.seeded import calibrated_statistics, drawn_kernels
+from pool3.models.frozen import folded
+from pool3.models.seeded import calibrated_statistics, drawn_kernels, rounded_to_bfloat16
 
 Pixels = npt.NDArray[np.uint8]
-MODEL_ID = "3849d1084cc548e446cbf9807de49e2f349cae446c097ab9da7e68e40edad175"
+MODEL_ID = "3d0616f4358c4d27c72f06ea7f08287c43737e545240b2c319cdbc359b13798c"
 
 
 def cosines(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -37,17 +40,41 @@ def test_kernels_have_mean_zero_and_hes_variance() -> None:
     for kernel in drawn_kernels().values():
         fan_in = kernel[..., 0].size
         flat = kernel.reshape(fan_in, -1).astype(np.float64)
-        assert np.abs(flat.mean(axis=0)).max() < 1e-7
+        # Rounding to 8 bits leaves a mean far below what a filter's deviation makes of a signal.
+        assert np.abs(flat.mean(axis=0)).max() < 2e-3 * flat.std()
         assert flat.var() == pytest.approx(2 / fan_in, rel=0.06)
+
+
+def test_bfloat16_holds_each_folded_weight_exactly() -> None:
+    tensors = drawn_kernels() | calibrated_statistics()
+    for layer in inception.CONVOLUTIONS:
+        kernel, bias = folded(tensors, layer.name)
+        assert np.array_equal(rounded_to_bfloat16(kernel.astype(np.float64)), kernel), layer.name
+        # Beside the 4e-3 that bfloat16 resolves, what float32's own rounding leaves is nothing.
+        np.testing.assert_allclose(rounded_to_bfloat16(bias.astype(np.float64)), bias, rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(st.floats(width=32, min_value=2.0**-60, max_value=2.0**60), st.sampled_from([-1, 1]))
+def test_rounding_to_bfloat16_is_tensorflows(size: float, sign: int) -> None:
+    import tensorflow as tf
+
+    value = sign * size
+    expected = tf.cast(tf.cast(tf.constant(value, tf.float32), tf.bfloat16), tf.float32).numpy()
+    assert rounded_to_bfloat16(np.array([value]))[0] == expected
 
 
 def test_each_channel_is_normalised_on_pictures_that_were_not_measured(scenes: Pixels) -> None:
     again = calibrate(scenes[:8], drawn_kernels())
     committed = calibrated_statistics()
-    order = [layer.name for layer in inception.CONVOLUTIONS]
-    for part in ("moving_mean", "moving_variance"):
-        expected = np.concatenate([committed[f"{name}/{part}"] for name in order])
-        assert np.corrcoef(expected, again[part].astype(np.float64))[0, 1] > 0.9
+    names = [layer.name for layer in inception.CONVOLUTIONS]
+    means, variances = (
+        np.concatenate([committed[f"{name}/{part}"] for name in names])
+        for part in ("moving_mean", "moving_variance")
+    )
+    assert np.corrcoef(means, again["moving_mean"])[0, 1] > 0.8
+    # Variances are powers of four: on other pictures few channels cross to the next.
+    assert np.mean(variances == again["moving_variance"]) > 0.7
 
 
 def test_different_pictures_are_told_apart_and_small_changes_are_not(
