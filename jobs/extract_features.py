@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from pool3 import storage
 from pool3.decode import DecodeLimits
+from pool3.engines import AUTO, ENGINES, PRECISIONS
 from pool3.errors import UsageError
 from pool3.features.schema import FEATURE_SCHEMA
 from pool3.features.summary import TaskSummary, fill_report, require_every_input
@@ -45,6 +46,8 @@ class ExtractConfig:
     output: str
     model: str = "imagenet"
     glob: str | None = None
+    engine: str = AUTO
+    precision: str = AUTO
     batch_size: int = 32
     max_pixels: int = DecodeLimits.max_pixels
     max_bytes: int = DecodeLimits.max_bytes
@@ -55,6 +58,12 @@ class ExtractConfig:
             if getattr(self, name) < 1:
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"expected {option} of at least 1, found {getattr(self, name)}")
+        for name, known in (("engine", ENGINES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in (AUTO, *known):
+                raise UsageError(
+                    f"expected --{name} to be one of {', '.join((AUTO, *known))}, found "
+                    f"{getattr(self, name)!r}"
+                )
         storage.canonical_uri(self.input)
         storage.canonical_uri(self.output)
 
@@ -88,11 +97,23 @@ def arg_parser() -> argparse.ArgumentParser:
         "--model",
         default=ExtractConfig.model,
         help="imagenet (Keras' weights, downloaded once), seeded (no download; finds "
-        "near-duplicates and knows no meaning), a .keras or .h5 file, or a model directory "
-        "(default: %(default)s)",
+        "near-duplicates and knows no meaning), a Keras file, SavedModel, frozen graph or "
+        "checkpoint of an Inception-v3, or a model directory (default: %(default)s)",
     )
     parser.add_argument(
         "--glob", help="only files whose name matches, such as '*.jpg'; with a /, the path below"
+    )
+    parser.add_argument(
+        "--engine",
+        default=ExtractConfig.engine,
+        help=f"{', '.join((AUTO, *ENGINES))}: auto takes what is fastest on each executor "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        default=ExtractConfig.precision,
+        help=f"{', '.join((AUTO, *PRECISIONS))}: auto takes the fastest that the hardware computes "
+        "in and the model bears (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size",
@@ -195,6 +216,8 @@ def _extract(
         dimension=model.feature_dimension,
         input_size=model.input_size,
         resize=model.resize,
+        engine=config.engine,
+        precision=config.precision,
         threads=int(spark.conf.get("spark.task.cpus", "1") or 1),
         batch_size=config.batch_size,
         limits=DecodeLimits(max_pixels=config.max_pixels, max_bytes=config.max_bytes),

@@ -16,8 +16,9 @@ from pyspark import TaskContext
 from pyspark.sql import types as T
 
 from pool3.decode import DecodeLimits
+from pool3.decode_pool import DecodePool
 from pool3.engines import Engine, cached_engine, loads
-from pool3.features.extraction import InProcessDecoder, PictureInput, RowFacts, extract
+from pool3.features.extraction import PictureInput, RowFacts, extract
 from pool3.features.parts import PartWriter, part_name
 from pool3.features.summary import TaskSummary
 from pool3.storage import StoredObject
@@ -56,6 +57,8 @@ class ExtractSettings:
     dimension: int
     input_size: int
     resize: str
+    engine: str
+    precision: str
     threads: int
     batch_size: int
     limits: DecodeLimits
@@ -78,10 +81,18 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
         warnings.filterwarnings("ignore", module="PIL")
         context = TaskContext.get()
         partition = context.partitionId() if context is not None else 0
-        cpu_before = _cpu_s()
+        # The decoders start while the engine loads.
+        decoder = _worker_decoder(settings)
+        cpu_before = _cpu_s() + decoder.cpu_s
         loads_before = loads()
         started = time.perf_counter()
-        engine = cached_engine(settings.model_id, lambda: graph.value, threads=settings.threads)
+        engine = cached_engine(
+            settings.model_id,
+            lambda: graph.value,
+            name=settings.engine,
+            precision=settings.precision,
+            threads=settings.threads,
+        )
         load_s = time.perf_counter() - started
         name = part_name(settings.run_id, partition)
         with PartWriter(settings.table_uri, name, settings.dimension) as part:
@@ -90,7 +101,7 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
                 model=engine,
                 append=part.append,
                 facts=_row_facts(settings, engine),
-                decoder=InProcessDecoder(settings.input_size, settings.resize, settings.limits),
+                decoder=decoder,
                 batch_size=settings.batch_size,
                 max_bytes=settings.limits.max_bytes,
             )
@@ -105,7 +116,7 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
                 kept=tally.kept,
                 errors=dict(tally.errors),
                 seconds=dict(tally.seconds),
-                cpu_s=_cpu_s() - cpu_before,
+                cpu_s=_cpu_s() + decoder.cpu_s - cpu_before,
                 engine=engine.name,
                 precision=engine.precision,
                 worker=f"{socket.gethostname()}:{os.getpid()}",
@@ -115,6 +126,27 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
         )
 
     return run
+
+
+_decoders: dict[ExtractSettings, DecodePool] = {}
+
+
+def _worker_decoder(settings: ExtractSettings) -> DecodePool:
+    """Return this worker's decoders, which stay from task to task as the engine does.
+
+    A worker that is reused by another job closes what the first one left.
+    """
+    if settings not in _decoders:
+        for pool in _decoders.values():
+            pool.close()
+        _decoders.clear()
+        _decoders[settings] = DecodePool(
+            processes=settings.threads,
+            size=settings.input_size,
+            resize=settings.resize,
+            limits=settings.limits,
+        )
+    return _decoders[settings]
 
 
 def _row_facts(settings: ExtractSettings, engine: Engine) -> RowFacts:

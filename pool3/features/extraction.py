@@ -220,6 +220,7 @@ def extract(
         ``ok + failed`` is the number of inputs.
     """
     tally = Tally()
+    decoding_before = decoder.seconds
     prepared = prepare(inputs, decoder, max_bytes=max_bytes, seconds=tally.seconds)
     for batch in ahead(in_batches(prepared, batch_size), tally.seconds):
         started = time.perf_counter()
@@ -229,7 +230,7 @@ def extract(
         rows = [row for row in batch if _counted(row, tally)]
         append(_record_batch(rows, features, facts))
         tally.seconds["write"] += time.perf_counter() - started
-    tally.seconds["decode"] = decoder.seconds
+    tally.seconds["decode"] = decoder.seconds - decoding_before
     return tally
 
 
