@@ -114,9 +114,9 @@ def decode(
     limits
         What it may cost; `DecodeLimits()` when None.
     admit
-        Called before a pixel is decoded with what will be held: width times height, and twice
-        that where decoding takes more than nine bytes for each, which is all but a baseline JPEG
-        in RGB or grey. What it raises stops the decoding.
+        Called before a pixel is decoded with what will be held, in pixels of nine bytes: width
+        times height for baseline JPEG in RGB or grey, three times that for JPEG 2000, twice for
+        all else. What it raises stops the decoding.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def decode(
             found = f"{image.width} x {image.height} = {pixels} pixels"
             raise PictureError("too_many_pixels", f"{found}, the limit is {limits.max_pixels}")
         if admit is not None:
-            admit(pixels if _is_plain_jpeg(image) else 2 * pixels)
+            admit(pixels * _weight(image))
         kind = image.format or "?"
         try:
             _load_first_frame(image)
@@ -170,17 +170,17 @@ def _opened(data: bytes) -> Image.Image:
         raise _failure(data, error) from error
 
 
-def _is_plain_jpeg(image: Image.Image) -> bool:
-    """Tell the one kind that is decoded row by row, at four bytes a pixel and four to turn it.
+def _weight(image: Image.Image) -> int:
+    """Return how often nine bytes a pixel hold what decoding takes.
 
-    Measured peaks, in bytes a pixel: 8 to 9 for this; 12 for progressive or CMYK JPEG, 13 for PNG
-    with alpha, 16 for 32-bit TIFF, 17 for WebP, 25 for JPEG 2000 with alpha.
+    Measured peaks, in bytes a pixel: 8 to 9 for baseline JPEG in RGB or grey, which is decoded row
+    by row, turned included; 12 for progressive or CMYK JPEG, 13 for PNG with alpha, 16 for 32-bit
+    TIFF, 17 for WebP, 25 for JPEG 2000 with alpha.
     """
-    return (
-        image.format in {"JPEG", "MPO"}
-        and image.mode in {"RGB", "L"}
-        and "progressive" not in image.info
-    )
+    plain = image.mode in {"RGB", "L"} and "progressive" not in image.info
+    if image.format in {"JPEG", "MPO"} and plain:
+        return 1
+    return 3 if image.format == "JPEG2000" else 2
 
 
 def _load_first_frame(image: Image.Image) -> None:

@@ -47,12 +47,14 @@ class DecodePool:
         Seconds that a picture may take; then its process is ended and the picture's error is
         ``timeout``. Waiting for `in_flight_pixels` does not count.
     memory_limit_bytes
-        What each process may allocate. A picture that needs more has the error
-        ``too_many_pixels``, or ``decoder_crashed`` where a library ends the process over it.
+        What each process may allocate. A picture that may need more, reckoned as for
+        `in_flight_pixels`, is not begun; it and one that does need more have the error
+        ``too_many_pixels``.
     in_flight_pixels
-        Width times height, summed over the pictures being decoded; all but plain JPEG counts
-        twice, for the memory it takes (see `pool3.decode.decode`). So the processes together hold
-        about 9 bytes for each, JPEG 2000 aside. A picture that has more is decoded alone.
+        Width times height, summed over the pictures being decoded; JPEG 2000 counts three times,
+        all else but plain JPEG twice, for the memory it takes (see `pool3.decode.decode`). So the
+        processes together hold at most nine bytes for each. A picture that has more is decoded
+        alone.
     function
         ``module:name`` of what decodes, for tests.
 

@@ -39,6 +39,9 @@ HEADER = struct.Struct("<cQ")
 SMALL = 1_000_000
 """Pictures of no more pixels are decoded unasked."""
 
+PIXEL_BYTES = 9
+"""Memory that decoding takes at most for each of the pixels that `pool3.decode` announces."""
+
 _GRACE_S = 5.0
 _MAX_DETAIL = 2000
 
@@ -76,6 +79,7 @@ class _Decoder:
             "admit": self._admit,
         }
         self._function = function
+        self._memory_limit_bytes = config["memory_limit_bytes"]
         self._timeout_s = config["timeout_s"] + _GRACE_S
         self._socket_fd = socket_fd
         self._incoming: BinaryIO = os.fdopen(socket_fd, "rb")
@@ -106,6 +110,11 @@ class _Decoder:
         return b"P", {"width": picture.width, "height": picture.height, "format": picture.format}
 
     def _admit(self, pixels: int) -> None:
+        needed = pixels * PIXEL_BYTES
+        if needed > self._memory_limit_bytes:
+            # Some libraries call it damage when memory is not to be had.
+            detail = f"up to {needed} bytes of memory, the limit is {self._memory_limit_bytes}"
+            raise PictureError("too_many_pixels", f"decoding it takes {detail}")
         if pixels <= SMALL:
             return
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -152,7 +152,12 @@ def test_a_failing_source_of_items_is_the_consumers_error(pool: DecodePool) -> N
 def test_pixels_in_flight_are_bounded_and_a_larger_picture_runs_alone() -> None:
     sizes = [40, 50, 60, 45, 30, 250, 40, 70, 20, 250, 60, 50]
     with DecodePool(
-        processes=4, size=8, resize="pil-bilinear", function=FAULTY, in_flight_pixels=100_000_000
+        processes=4,
+        size=8,
+        resize="pil-bilinear",
+        function=FAULTY,
+        memory_limit_bytes=4 * 2**30,
+        in_flight_pixels=100_000_000,
     ) as pool:
         items = [(None, b"pixels:%d000000" % size) for size in sizes]
         spans = [
@@ -205,9 +210,10 @@ def test_a_closed_pool_says_so_and_leaves_nothing() -> None:
     assert len(os.listdir("/proc/self/fd")) == len(descriptors)
 
 
-def test_pixels_that_do_not_fit_into_memory_are_that_pictures_error() -> None:
+@pytest.mark.parametrize("kind", ["PNG", "JPEG2000", "JPEG"])
+def test_pixels_that_do_not_fit_into_memory_are_that_pictures_error(kind: str) -> None:
     file = io.BytesIO()
-    Image.new("RGB", (5000, 4000)).save(file, "PNG")
+    Image.new("RGB", (5000, 4000)).save(file, kind)
     with DecodePool(
         processes=1, size=32, resize="pil-bilinear", memory_limit_bytes=100 * 2**20
     ) as pool:
@@ -237,6 +243,7 @@ TURNED = EXIF.tobytes()
         ("RGBA", "WEBP", {"method": 0, "exif": TURNED}, 2),
         ("RGB", "AVIF", {"speed": 10, "exif": TURNED}, 2),
         ("P", "GIF", {}, 2),
+        ("RGBA", "JPEG2000", {}, 3),
     ],
 )
 def test_memory_follows_the_pixels_in_flight(
