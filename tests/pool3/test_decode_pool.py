@@ -251,6 +251,9 @@ def test_memory_follows_the_pixels_in_flight(
 ) -> None:
     pixels, file = 2400 * 1600, io.BytesIO()
     draw_scene(1, size=(240, 160)).resize((2400, 1600)).convert(mode).save(file, kind, **options)
+    announced: list[int] = []
+    decode_resized(file.getvalue(), size=32, resize="pil-bilinear", admit=announced.append)
+    assert announced == [counts * pixels]
     with DecodePool(processes=1, size=32, resize="pil-bilinear") as pool:
         list(pool.decode([(0, picture(1, kind="JPEG"))]))
         before = peak_bytes(pool.pids[0])
