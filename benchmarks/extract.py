@@ -1,0 +1,281 @@
+"""Pictures per second from files to features, five ways, on the same photos in one run.
+
+usage: python -m benchmarks.extract PICTURES [--limit N] [--json FILE]
+
+(a) single    one `session.run` a picture on the frozen graph, one process, as scripts do it
+(b) spark     Spark's documented way: predict_batch_udf with the Keras model, fp32
+(c) pool3 tf  the extract-features job with TensorFlow
+(d) pool3 ov  the extract-features job with OpenVINO
+(e) ceiling   decoding and each engine in one process, overlapped, no Spark
+
+Each way runs in a process of its own. Start-up is set aside the same way everywhere: every way
+first runs a few pictures, in the same workers, and is then timed on all of them by the clock on the
+wall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CORES = len(os.sched_getaffinity(0))
+WARM_UP = 64
+BATCH = 32
+
+Timed = Callable[[list[str]], None]
+
+
+def photos(folder: str, limit: int | None) -> list[str]:
+    """Return the JPEG and PNG files below a folder, sorted."""
+    from pool3 import storage
+
+    endings = (".jpg", ".jpeg", ".png")
+    uris = sorted(found.uri for found in storage.list_objects(storage.canonical_uri(folder)))
+    return [uri for uri in uris if uri.lower().endswith(endings)][:limit]
+
+
+def single() -> Timed:
+    """Way (a)."""
+    from pool3.decode import decode_resized
+    from pool3.engines import load_engine
+    from pool3.models import load_model
+
+    model = load_model("seeded")
+    engine = load_engine(model.graph, name="tensorflow", precision="float32", threads=CORES)
+
+    def run(uris: list[str]) -> None:
+        for uri in uris:
+            picture = decode_resized(
+                Path(uri).read_bytes(), size=model.input_size, resize=model.resize
+            )
+            engine(picture.rgb[None])
+
+    return run
+
+
+def spark_documented() -> Timed:
+    """Way (b): binaryFile, a pandas UDF that decodes, predict_batch_udf with Keras."""
+    from pyspark.ml.functions import predict_batch_udf
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    spark = session()
+    weights = tempfile.mkdtemp() + "/inception.keras"
+    keras_file(weights)
+
+    def make_predict() -> Callable[[Any], Any]:
+        import keras
+
+        model = keras.models.load_model(weights)
+        return lambda inputs: model.predict(inputs / 127.5 - 1.0, verbose=0)
+
+    @F.pandas_udf(T.ArrayType(T.FloatType()))
+    def decoded(contents: pd.Series) -> pd.Series:
+        import io
+
+        from PIL import Image
+
+        def pixels(data: bytes) -> np.ndarray:
+            image = Image.open(io.BytesIO(data)).convert("RGB")
+            small = image.resize((299, 299), Image.Resampling.BILINEAR)
+            return np.asarray(small, np.float32).reshape(-1)
+
+        return contents.map(pixels)
+
+    predict = predict_batch_udf(
+        make_predict,
+        return_type=T.ArrayType(T.FloatType()),
+        batch_size=BATCH,
+        input_tensor_shapes=[[299, 299, 3]],
+    )
+
+    def run(uris: list[str]) -> None:
+        # binaryFile takes no list of a thousand paths gracefully; a folder of links it reads well.
+        with tempfile.TemporaryDirectory() as folder:
+            for number, uri in enumerate(uris):
+                (Path(folder) / f"{number:06d}.jpg").symlink_to(uri)
+            files = spark.read.format("binaryFile").load(folder).repartition(2 * CORES)
+            features = files.select("path", predict(decoded("content")).alias("features"))
+            features.write.mode("overwrite").parquet(folder + "-features")
+
+    return run
+
+
+def keras_file(path: str) -> None:
+    """Write the seeded weights as the Keras model that a user of (b) would have."""
+    import keras
+
+    from pool3.models import inception, load_model
+
+    tensors = load_model("seeded").tensors()
+    model = keras.applications.InceptionV3(weights=None, include_top=False, pooling="avg")
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    scopes = [layer.name for layer in inception.LAYERS if layer.kind == "conv"]
+    for scope, conv, norm in zip(
+        scopes, sorted(convolutions, key=_order), sorted(norms, key=_order), strict=True
+    ):
+        conv.set_weights([tensors[f"{scope}/kernel"]])
+        names = ("beta", "moving_mean", "moving_variance")
+        norm.set_weights([tensors[f"{scope}/{name}"] for name in names])
+    model.save(path)
+
+
+def _order(layer: Any) -> int:
+    tail = layer.name.rpartition("_")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
+def session() -> Any:
+    """Return a Spark session on this machine's cores, as the profile local makes it."""
+    from pyspark.sql import SparkSession
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYTHONPATH"] = str(REPOSITORY)
+    builder = SparkSession.builder.master(f"local[{CORES}]").appName("benchmark")
+    for line in (REPOSITORY / "conf" / "local.conf").read_text().splitlines():
+        if line.startswith("spark.") and not line.startswith("spark.master"):
+            builder = builder.config(*line.split(None, 1))
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def pool3_job(engine: str) -> Timed:
+    """Ways (c) and (d): the job itself, in a session whose workers keep the model."""
+    from jobs.extract_features import ExtractConfig
+    from jobs.extract_features import run as extract_features
+
+    spark = session()
+
+    def run(uris: list[str]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            pictures = Path(folder) / "pictures"
+            pictures.mkdir()
+            for number, uri in enumerate(uris):
+                (pictures / f"{number:06d}{Path(uri).suffix}").symlink_to(uri)
+            extract_features(
+                spark,
+                ExtractConfig(
+                    input=str(pictures), output=folder + "/table", model="seeded", engine=engine
+                ),
+            )
+
+    return run
+
+
+def ceiling(engine_name: str) -> Timed:
+    """Way (e)."""
+    from pool3.decode import DecodeLimits
+    from pool3.engines import load_engine
+    from pool3.features.extraction import InProcessDecoder, PictureInput, RowFacts, extract
+    from pool3.models import load_model
+
+    model = load_model("seeded")
+    engine = load_engine(model.graph, name=engine_name, precision="auto", threads=CORES)
+    facts = RowFacts(run_id="r", model_id="m", engine="e", precision="p", dimension=2048)
+
+    def run(uris: list[str]) -> None:
+        limits = DecodeLimits()
+        extract(
+            (PictureInput(uri, uri, None) for uri in uris),
+            model=engine,
+            append=lambda batch: None,
+            facts=facts,
+            decoder=InProcessDecoder(model.input_size, model.resize, limits),
+            batch_size=BATCH,
+            max_bytes=limits.max_bytes,
+        )
+
+    return run
+
+
+WAYS: dict[str, tuple[str, Callable[[], Timed]]] = {
+    "a": ("one session.run a picture", single),
+    "b": ("predict_batch_udf, Keras, fp32", spark_documented),
+    "c": ("pool3 job, TensorFlow", lambda: pool3_job("tensorflow")),
+    "d": ("pool3 job, OpenVINO", lambda: pool3_job("openvino")),
+    "e-tf": ("ceiling, TensorFlow", lambda: ceiling("tensorflow")),
+    "e-ov": ("ceiling, OpenVINO", lambda: ceiling("openvino")),
+}
+
+
+def measure(way: str, uris: list[str]) -> dict[str, float]:
+    """Run one way in this process; returns its figures."""
+    started = time.monotonic()
+    timed = WAYS[way][1]()
+    timed(uris[:WARM_UP])
+    start_up_s = time.monotonic() - started
+    started = time.monotonic()
+    timed(uris)
+    seconds = time.monotonic() - started
+    return {"images_per_s": len(uris) / seconds, "seconds": seconds, "start_up_s": start_up_s}
+
+
+def in_its_own_process(way: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Run one way in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.extract", arguments.pictures, "--way", way]
+    if arguments.limit:
+        command += ["--limit", str(arguments.limit)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    result = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, check=True
+    )
+    figures: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
+    return figures
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    """Lay the figures out for a person."""
+    lines = [f"{'way':<40}{'img/s':>8}{'x (a)':>8}{'x (b)':>8}{'start-up s':>12}"]
+    for way, found in figures.items():
+        rate = found["images_per_s"]
+        ratios = [
+            f"{rate / figures[base]['images_per_s']:.2f}" if base in figures else "-"
+            for base in ("a", "b")
+        ]
+        name = f"({way}) {WAYS[way][0]}"
+        lines.append(
+            f"{name:<40}{rate:>8.1f}{ratios[0]:>8}{ratios[1]:>8}{found['start_up_s']:>12.1f}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure each way and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("pictures", help="a folder of photos")
+    parser.add_argument("--limit", type=int, help="only the first N photos")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument("--ways", default=",".join(WAYS), help="which, by letter (default: all)")
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    uris = photos(arguments.pictures, arguments.limit)
+    if arguments.way:
+        print(json.dumps(measure(arguments.way, uris)))
+        return
+    figures = {}
+    for way in arguments.ways.split(","):
+        figures[way] = in_its_own_process(way, arguments)
+        print(f"({way}) {figures[way]['images_per_s']:.1f} img/s", file=sys.stderr)
+    print(f"{len(uris)} photos, {CORES} cores, {os.uname().machine}\n\n{table(figures)}")
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
