@@ -130,9 +130,7 @@ def fetch(uri: str, *, max_bytes: int | None = None) -> bytes:
         result = obstore.get(store_of(bucket), key)
         local.check_size(uri, result.meta["size"], max_bytes)
         return bytes(result.bytes())
-    except exceptions.BaseError as error:
-        raise_mapped(uri, error)
-    except (OSError, ValueError) as error:
+    except (exceptions.BaseError, OSError, ValueError) as error:
         raise_mapped(uri, error)
 
 
@@ -157,22 +155,22 @@ def put(uri: str, data: bytes) -> None:
     """Write one object whole, in the place of what stood there."""
     if is_local(uri):
         local.write(uri, data)
-        return
-    bucket, key = split_remote(uri)
-    try:
-        obstore.put(store_of(bucket), key, data)
-    except exceptions.BaseError as error:
-        raise_mapped(uri, error)
+    else:
+        _put_remote(uri, data)
 
 
 def put_file(uri: str, path: Path) -> None:
     """Store a local file whole under `uri`; readers never see a part of it."""
     if is_local(uri):
         local.copy(path, uri)
-        return
+    else:
+        _put_remote(uri, path)
+
+
+def _put_remote(uri: str, content: bytes | Path) -> None:
     bucket, key = split_remote(uri)
     try:
-        obstore.put(store_of(bucket), key, path)
+        obstore.put(store_of(bucket), key, content)
     except exceptions.BaseError as error:
         raise_mapped(uri, error)
 
