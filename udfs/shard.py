@@ -42,11 +42,17 @@ def shard_of(image_id: str, n_shards: int) -> int:
 
 def deal_rows(table: FeatureTable, *, dimension: int, metric: str, n_shards: int) -> TaskFunction:
     """Return the function that reads some files and yields rows of `row_schema`."""
+    carried = carried_schema(table).names
 
     def run(batches: Batches) -> Batches:
         for file in files_of(batches):
             for rows in usable_rows(
-                table, file, dimension=dimension, metric=metric, left_out=LeftOut()
+                table,
+                file,
+                dimension=dimension,
+                metric=metric,
+                left_out=LeftOut(),
+                carried=carried,
             ):
                 shards = [shard_of(image_id, n_shards) for image_id in rows.ids.to_pylist()]
                 vectors = [row.tobytes() for row in rows.vectors.astype("<f4", copy=False)]

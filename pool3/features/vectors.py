@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,10 +104,18 @@ def carried_schema(table: FeatureTable) -> pa.Schema:
 
 
 def usable_rows(
-    table: FeatureTable, file: TableFile, *, dimension: int, metric: str, left_out: LeftOut
+    table: FeatureTable,
+    file: TableFile,
+    *,
+    dimension: int,
+    metric: str,
+    left_out: LeftOut,
+    carried: Sequence[str] = (),
 ) -> Iterator[UsableRows]:
-    """Yield the rows of one file that can be indexed; the others are counted in `left_out`."""
-    carried = carried_schema(table).names
+    """Yield the rows of one file that can be indexed, with the columns named in `carried`.
+
+    The other rows are counted in `left_out`.
+    """
     columns = ["image_id", "features", *carried] + ([] if table.foreign else ["status"])
     for whole in table.read(file, columns):
         batch = _ok_rows(whole, table.foreign, left_out)
@@ -119,7 +127,9 @@ def usable_rows(
         if not named.all():
             left_out.add(NULL_ID, [None] * int((~named).sum()))
         kept = pa.array(checked.rows[named])
-        yield UsableRows(ids.take(kept), checked.vectors[named], batch.select(carried).take(kept))
+        yield UsableRows(
+            ids.take(kept), checked.vectors[named], batch.select(list(carried)).take(kept)
+        )
 
 
 def _ok_rows(batch: pa.RecordBatch, foreign: bool, left_out: LeftOut) -> pa.RecordBatch:
