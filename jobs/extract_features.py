@@ -48,7 +48,7 @@ class ExtractConfig:
     glob: str | None = None
     engine: str = AUTO
     precision: str = AUTO
-    batch_size: int = 32
+    batch_size: int = 16
     max_pixels: int = DecodeLimits.max_pixels
     max_bytes: int = DecodeLimits.max_bytes
     report: str | None = None

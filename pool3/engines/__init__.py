@@ -6,6 +6,7 @@ when that engine is loaded.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import time
@@ -83,9 +84,12 @@ def load_engine(graph: bytes, *, name: str = AUTO, precision: str = AUTO, thread
     if threads < 1:
         raise UsageError(f"expected 1 thread or more for the engine, found {threads}")
     check_ops(graph)
-    engine = _load(graph, chosen, fastest, threads)
     if precision == AUTO and fastest != "float32":
-        return _faithful(engine, _load(graph, chosen, "float32", threads))
+        return _faithful(graph, chosen, fastest, threads)
+    engine = _load(graph, chosen, fastest, threads)
+    # What is made lazily is made now: it is a cost of loading.
+    engine(np.zeros((1, *engine.picture_shape, 3), np.uint8))
+    return_free_memory()
     return engine
 
 
@@ -107,19 +111,41 @@ def _load(graph: bytes, name: str, precision: str, threads: int) -> Engine:
     return engine
 
 
-def _faithful(fast: Engine, exact: Engine) -> Engine:
-    """Take the fast engine when the model bears its rounding, the exact one else."""
-    pictures = probes(*fast.picture_shape)
-    faithful, worst = is_faithful(exact(pictures), fast(pictures))
-    if faithful:
-        return fast
-    log.warning(
-        "this model runs in float32: %s would change its features by %.3f of what tells pictures "
-        "apart; ask for that precision by name to have it all the same",
-        fast.precision,
-        worst,
-    )
-    return exact
+def _faithful(graph: bytes, name: str, fast: str, threads: int) -> Engine:
+    """Load the fast engine when the model bears its rounding, the exact one else.
+
+    Only one of them is in memory at a time.
+    """
+    expected = _on_probes(_load(graph, name, "float32", threads))
+    return_free_memory()
+    engine = _load(graph, name, fast, threads)
+    faithful, worst = is_faithful(expected, _on_probes(engine))
+    if not faithful:
+        log.warning(
+            "this model runs in float32: %s would change its features by %.3f of what tells "
+            "pictures apart; ask for that precision by name to have it all the same",
+            fast,
+            worst,
+        )
+        del engine
+        engine = _load(graph, name, "float32", threads)
+    return_free_memory()
+    return engine
+
+
+def _on_probes(engine: Engine) -> npt.NDArray[np.float32]:
+    return engine(probes(*engine.picture_shape))
+
+
+def return_free_memory() -> None:
+    """Hand memory that is free back to the system, where the C library can (glibc).
+
+    Loading and the first run make copies of all weights, which are gone afterwards: 0.4 to 0.6 GB
+    with TensorFlow, which the process would hold on to.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 _Key = tuple[str, str, str]

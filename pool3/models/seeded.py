@@ -18,6 +18,8 @@ from pool3.models import inception
 from pool3.models.directory import ModelDirectory, model_from_tensors
 
 SEED = 3
+FIRST_LAYER = "Conv2d_1a_3x3"
+STEM = "Conv2d_"
 LAST_BLOCK = "Mixed_7c"
 STATISTICS_FILE = "seeded_statistics.safetensors"
 NOTES = "weights are drawn, not trained: finds near-duplicates and knows no meaning"
@@ -27,12 +29,14 @@ _BITS = 24
 
 
 def drawn_kernels() -> dict[str, npt.NDArray[np.float32]]:
-    """Draw every kernel: uniform, of He's variance 2 / fan_in, of mean zero per output channel.
+    """Draw every kernel: of He's variance 2 / fan_in and of mean zero per output channel.
 
     A filter of mean zero is blind to the common level of its inputs, which after a ReLU is most of
-    what they carry, and sees how they differ. Weights are rounded to what bfloat16 holds: a
-    rounding of weights is the same error in every picture, which no average takes away, and drawn
-    weights may as well be such that each precision runs the same network.
+    what they carry, and sees how they differ. The taps of a kernel share a part (see
+    `_drawn_kernel`), which lets through what neighbouring places have in common: pictures do, and
+    errors of rounding do not. Weights are rounded to what bfloat16 holds: a rounding of weights is
+    the same error in every picture, which no average takes away, and drawn weights may as well be
+    such that each precision runs the same network.
 
     Returns
     -------
@@ -41,22 +45,36 @@ def drawn_kernels() -> dict[str, npt.NDArray[np.float32]]:
     """
     generator = np.random.PCG64(SEED)
     return {
-        f"{layer.name}/kernel": _drawn_kernel(generator, layer.kernel_shape)
-        for layer in inception.CONVOLUTIONS
+        f"{layer.name}/kernel": _drawn_kernel(generator, layer) for layer in inception.CONVOLUTIONS
     }
 
 
-def _drawn_kernel(
-    generator: np.random.PCG64, shape: tuple[int, int, int, int]
-) -> npt.NDArray[np.float32]:
-    fan_in = math.prod(shape[:3])
-    raw: npt.NDArray[np.uint64] = generator.random_raw(fan_in * shape[3])
-    drawn = (raw >> np.uint64(64 - _BITS)).astype(np.int64).reshape(fan_in, shape[3])
+def _drawn_kernel(generator: np.random.PCG64, layer: inception.Layer) -> npt.NDArray[np.float32]:
+    """Draw one kernel: a tap is two parts its own and one part shared by the taps of a channel.
+
+    With the shared part the median difference of bfloat16 to float32 on 64 photos fell from 0.030
+    to 0.006. The first layer goes without: edges are all that it is to see.
+    """
+    height, width, n_in, n_out = layer.kernel_shape
+    fan_in = height * width * n_in
+    drawn = _drawn_integers(generator, (height, width, n_in, n_out))
+    parts = 1
+    if height * width > 1 and layer.name != FIRST_LAYER:
+        drawn = 2 * drawn + _drawn_integers(generator, (1, 1, n_in, n_out))
+        parts = 2**2 + 1
     # Integers, so that neither the order of the sum nor the machine shows in the result.
-    centred = drawn * fan_in - drawn.sum(axis=0)
-    half_width = math.sqrt(6 / fan_in)
+    flat = drawn.reshape(fan_in, n_out)
+    centred = flat * fan_in - flat.sum(axis=0)
+    half_width = math.sqrt(6 / (fan_in * parts))
     scale = half_width / (fan_in * 2 ** (_BITS - 1))
-    return rounded_to_bfloat16(centred * scale).reshape(shape)
+    return rounded_to_bfloat16(centred * scale).reshape(layer.kernel_shape)
+
+
+def _drawn_integers(
+    generator: np.random.PCG64, shape: tuple[int, int, int, int]
+) -> npt.NDArray[np.int64]:
+    raw: npt.NDArray[np.uint64] = generator.random_raw(math.prod(shape))
+    return (raw >> np.uint64(64 - _BITS)).astype(np.int64).reshape(shape)
 
 
 def rounded_to_bfloat16(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
@@ -77,11 +95,12 @@ def beta_of(layer: inception.Layer) -> float:
     """Give the shift of a normalised convolution before its ReLU, the same for all its channels.
 
     With 1.5 a channel stays above zero for most inputs, and small changes of a picture (and small
-    errors of rounding) stay small through 48 layers; with 0 they grow about fourfold. The last
-    block has 0, which tells different pictures apart. (Measured on 24 photos: cosine 0.83 between
-    different ones, 0.98 to a JPEG of quality 20; with 0 everywhere 0.88 and 0.94.)
+    errors of rounding) stay small through 43 layers; with 0 they grow about fourfold. The stem has
+    0: where a picture is plain, as behind a product, rounding errs the same way everywhere, by so
+    much the less the smaller the numbers are. The last block has 0, which tells different pictures
+    apart.
     """
-    return 0.0 if layer.name.startswith(LAST_BLOCK) else 1.5
+    return 0.0 if layer.name.startswith((STEM, LAST_BLOCK)) else 1.5
 
 
 def calibrated_statistics() -> dict[str, npt.NDArray[np.float32]]:

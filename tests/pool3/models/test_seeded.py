@@ -18,7 +18,7 @@ from pool3.models.frozen import folded
 from pool3.models.seeded import calibrated_statistics, drawn_kernels, rounded_to_bfloat16
 
 Pixels = npt.NDArray[np.uint8]
-MODEL_ID = "3d0616f4358c4d27c72f06ea7f08287c43737e545240b2c319cdbc359b13798c"
+MODEL_ID = "113d5c63fef6cf2c951e5a6766e40c0bec3b71528d57727135568fe22eca4003"
 
 
 def cosines(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -72,7 +72,7 @@ def test_each_channel_is_normalised_on_pictures_that_were_not_measured(scenes: P
         np.concatenate([committed[f"{name}/{part}"] for name in names])
         for part in ("moving_mean", "moving_variance")
     )
-    assert np.corrcoef(means, again["moving_mean"])[0, 1] > 0.8
+    assert np.corrcoef(means, again["moving_mean"])[0, 1] > 0.6
     # Variances are powers of four: on other pictures few channels cross to the next.
     assert np.mean(variances == again["moving_variance"]) > 0.7
 
@@ -88,6 +88,6 @@ def test_different_pictures_are_told_apart_and_small_changes_are_not(
     features = engine(originals)
     between = cosines(features, features)[~np.eye(len(originals), dtype=bool)]
     found = cosines(engine(np.stack(variants)), features)
-    assert np.median(between) < 0.9
+    assert np.median(between) < 0.7
     assert (found.argmax(axis=1) == np.arange(len(originals))).all()
-    assert np.median(np.diag(found)) > 0.96
+    assert np.median(1 - np.diag(found)) < 0.2 * np.median(1 - between)
