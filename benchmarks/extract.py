@@ -1,6 +1,6 @@
 """Pictures per second from files to features, five ways, on the same photos in one run.
 
-usage: python -m benchmarks.extract PICTURES [--limit N] [--json FILE]
+usage: python -m benchmarks.extract PICTURES [--limit N] [--rounds N] [--json FILE]
 
 (a) single    one `session.run` a picture on the frozen graph, one process, as scripts do it
 (b) spark     Spark's documented way: predict_batch_udf with the Keras model, fp32
@@ -8,9 +8,10 @@ usage: python -m benchmarks.extract PICTURES [--limit N] [--json FILE]
 (d) pool3 ov  the extract-features job with OpenVINO
 (e) ceiling   decoding and each engine in one process, overlapped, no Spark
 
-Each way runs in a process of its own. Start-up is set aside the same way everywhere: every way
-first runs a few pictures, in the same workers, and is then timed on all of them by the clock on the
-wall.
+Each way runs in a process of its own, which stays for all rounds. Start-up is set aside the same
+way everywhere: every way first runs a few pictures, in the same workers, and is then timed on all
+of them by the clock on the wall. In a round the ways take turns, so that what else the machine does
+meets them all; ratios are taken within each round, and the table gives the medians.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -32,7 +34,7 @@ import pandas as pd
 REPOSITORY = Path(__file__).resolve().parent.parent
 CORES = len(os.sched_getaffinity(0))
 WARM_UP = 64
-BATCH = 32
+BATCH = 16
 
 Timed = Callable[[list[str]], None]
 
@@ -138,13 +140,13 @@ def _order(layer: Any) -> int:
     return int(tail) if tail.isdigit() else 0
 
 
-def session() -> Any:
-    """Return a Spark session on this machine's cores, as the profile local makes it."""
+def session(cores: int = CORES) -> Any:
+    """Return a Spark session on this machine, as the profile local makes it."""
     from pyspark.sql import SparkSession
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYTHONPATH"] = str(REPOSITORY)
-    builder = SparkSession.builder.master(f"local[{CORES}]").appName("benchmark")
+    builder = SparkSession.builder.master(f"local[{cores}]").appName("benchmark")
     for line in (REPOSITORY / "conf" / "local.conf").read_text().splitlines():
         if line.startswith("spark.") and not line.startswith("spark.master"):
             builder = builder.config(*line.split(None, 1))
@@ -212,44 +214,88 @@ WAYS: dict[str, tuple[str, Callable[[], Timed]]] = {
 }
 
 
-def measure(way: str, uris: list[str]) -> dict[str, float]:
-    """Run one way in this process; returns its figures."""
+#: The ceiling that a way is held against: the same engine without Spark.
+CEILING = {"a": "e-tf", "b": "e-tf", "c": "e-tf", "d": "e-ov", "e-tf": "e-tf", "e-ov": "e-ov"}
+
+
+def serve(way: str, uris: list[str]) -> None:
+    """Warm one way up in this process, and run it once for each line of standard input."""
     started = time.monotonic()
     timed = WAYS[way][1]()
     timed(uris[:WARM_UP])
-    start_up_s = time.monotonic() - started
-    started = time.monotonic()
-    timed(uris)
-    seconds = time.monotonic() - started
-    return {"images_per_s": len(uris) / seconds, "seconds": seconds, "start_up_s": start_up_s}
+    print(json.dumps(time.monotonic() - started), flush=True)
+    for _ in sys.stdin:
+        started = time.monotonic()
+        timed(uris)
+        print(json.dumps(time.monotonic() - started), flush=True)
 
 
-def in_its_own_process(way: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """Run one way in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.extract", arguments.pictures, "--way", way]
-    if arguments.limit:
-        command += ["--limit", str(arguments.limit)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    result = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, check=True
-    )
-    figures: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
-    return figures
+class Contender:
+    """One way in a process of its own, warmed up."""
 
-
-def table(figures: dict[str, dict[str, float]]) -> str:
-    """Lay the figures out for a person."""
-    lines = [f"{'way':<40}{'img/s':>8}{'x (a)':>8}{'x (b)':>8}{'start-up s':>12}"]
-    for way, found in figures.items():
-        rate = found["images_per_s"]
-        ratios = [
-            f"{rate / figures[base]['images_per_s']:.2f}" if base in figures else "-"
-            for base in ("a", "b")
-        ]
-        name = f"({way}) {WAYS[way][0]}"
-        lines.append(
-            f"{name:<40}{rate:>8.1f}{ratios[0]:>8}{ratios[1]:>8}{found['start_up_s']:>12.1f}"
+    def __init__(self, way: str, arguments: argparse.Namespace) -> None:
+        command = [sys.executable, "-m", "benchmarks.extract", arguments.pictures, "--way", way]
+        if arguments.limit:
+            command += ["--limit", str(arguments.limit)]
+        self._process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
+        self.start_up_s = self._answer()
+
+    def run(self) -> float:
+        """Run all pictures once; returns seconds."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> float:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                return float(line)
+            except ValueError:
+                continue  # some library's chatter
+        raise RuntimeError("the process of this way ended early; its stderr tells why")
+
+
+def median_ratio(rates: dict[str, list[float]], way: str, base: str) -> float | None:
+    """Return the median over the rounds of one way's speed to another's."""
+    if base not in rates:
+        return None
+    return median(own / other for own, other in zip(rates[way], rates[base], strict=True))
+
+
+def summarised(rates: dict[str, list[float]], start_ups: dict[str, float]) -> list[dict[str, Any]]:
+    """Return what each way came to: the rates of all rounds, their median and its ratios."""
+    return [
+        {
+            "way": way,
+            "images_per_s": median(rates[way]),
+            "rounds": [round(rate, 2) for rate in rates[way]],
+            "start_up_s": start_ups[way],
+            **{f"to_{base}": median_ratio(rates, way, base) for base in ("a", "b", CEILING[way])},
+        }
+        for way in rates
+    ]
+
+
+def table(figures: list[dict[str, Any]]) -> str:
+    """Lay the figures out for a person."""
+    heads = ("img/s", "x (a)", "x (b)", "of (e)", "start-up s")
+    lines = [f"{'way':<40}" + "".join(f"{head:>12}" for head in heads)]
+    for found in figures:
+        way = found["way"]
+        ratios = [found[f"to_{base}"] for base in ("a", "b", CEILING[way])]
+        cells = [f"{found['images_per_s']:.1f}"]
+        cells += ["-" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+        cells.append(f"{found['start_up_s']:.1f}")
+        lines.append(f"{f'({way}) {WAYS[way][0]}':<40}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -261,17 +307,21 @@ def main() -> None:
     parser.add_argument("pictures", help="a folder of photos")
     parser.add_argument("--limit", type=int, help="only the first N photos")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each way (default: 3)")
     parser.add_argument("--ways", default=",".join(WAYS), help="which, by letter (default: all)")
     parser.add_argument("--way", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     uris = photos(arguments.pictures, arguments.limit)
     if arguments.way:
-        print(json.dumps(measure(arguments.way, uris)))
+        serve(arguments.way, uris)
         return
-    figures = {}
-    for way in arguments.ways.split(","):
-        figures[way] = in_its_own_process(way, arguments)
-        print(f"({way}) {figures[way]['images_per_s']:.1f} img/s", file=sys.stderr)
+    contenders = {way: Contender(way, arguments) for way in arguments.ways.split(",")}
+    rates: dict[str, list[float]] = {way: [] for way in contenders}
+    for turn in range(arguments.rounds):
+        for way, contender in contenders.items():
+            rates[way].append(len(uris) / contender.run())
+            print(f"round {turn + 1}: ({way}) {rates[way][-1]:.1f} img/s", file=sys.stderr)
+    figures = summarised(rates, {way: one.start_up_s for way, one in contenders.items()})
     print(f"{len(uris)} photos, {CORES} cores, {os.uname().machine}\n\n{table(figures)}")
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(figures, indent=1) + "\n")

@@ -230,10 +230,11 @@ def _extract(
 
 
 def _n_tasks(spark: SparkSession, n_inputs: int) -> int:
-    """Return how many tasks share the inputs: a few a core, so that no core waits for long."""
+    """Return how many tasks share the inputs: the same number for each core, and a few of them."""
     cores = spark.sparkContext.defaultParallelism
-    small = min(4 * cores, n_inputs // FEWEST_A_TASK)
-    return min(n_inputs, max(cores, small, math.ceil(n_inputs / MOST_A_TASK)))
+    few = min(4 * cores, n_inputs // FEWEST_A_TASK)
+    rounds = math.ceil(max(few, n_inputs / MOST_A_TASK) / cores)
+    return min(n_inputs, cores * max(1, rounds))
 
 
 def _rewrite(

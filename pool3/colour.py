@@ -5,6 +5,8 @@ Colour profiles embedded in a file are not applied: the numbers are taken as sRG
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -12,6 +14,7 @@ from PIL import Image
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 BITS_PER_SAMPLE = 258  # TIFF tag
 WHITE = 255
+BAND_PIXELS = 1_000_000
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -48,33 +51,44 @@ def _over_white(rgba: Image.Image) -> Image.Image:
 
 
 def _sixteen_bit(image: Image.Image) -> Image.Image:
-    samples = np.asarray(image)
     bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
     top = (1 << min(max(bits, 8), 16)) - 1
-    grey = np.clip(_rows_scaled(samples, 0, top), 0, 255)
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey = np.where(samples == transparent, WHITE, grey)
-    return Image.fromarray(grey.astype(np.uint8))
+    return _grey(image, 0, top, white=transparent if isinstance(transparent, int) else None)
 
 
 def _unbounded(image: Image.Image) -> Image.Image:
-    samples = np.asarray(image)
     if image.format == "PPM" and image.mode == "I":  # Pillow has scaled it to 16 bits
-        return Image.fromarray(_rows_scaled(samples, 0, 65535))
-    finite = samples[np.isfinite(samples)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    return Image.fromarray(_rows_scaled(samples, low, high))
+        return _grey(image, 0, 65535)
+    return _grey(image, *_finite_range(image))
 
 
-def _rows_scaled(samples: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
-    """Map `low`..`high` to 0..255, band by band: float64 of the whole would be eightfold."""
-    grey = np.zeros(samples.shape, np.uint8)
+def _bands(image: Image.Image) -> Iterator[tuple[int, NDArray[np.generic]]]:
+    """Yield the samples band by band, each with its first row: an array of all is three copies."""
+    rows = max(1, BAND_PIXELS // max(image.width, 1))
+    for start in range(0, image.height, rows):
+        band = image.crop((0, start, image.width, min(start + rows, image.height)))
+        yield start, np.asarray(band)
+
+
+def _finite_range(image: Image.Image) -> tuple[float, float]:
+    low, high = np.inf, -np.inf
+    for _, band in _bands(image):
+        finite = band[np.isfinite(band)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return low, high
+
+
+def _grey(image: Image.Image, low: float, high: float, white: int | None = None) -> Image.Image:
+    """Map `low`..`high` to 0..255, and samples of the value `white` to 255."""
+    grey = np.zeros((image.height, image.width), np.uint8)
     if not high > low:
-        return grey
-    rows = max(1, 1_000_000 // max(samples.shape[1], 1))
-    for start in range(0, len(samples), rows):
-        band = samples[start : start + rows].astype(np.float64)
-        band = np.nan_to_num((band - low) * (255.0 / (high - low)), nan=0.0, posinf=255, neginf=0)
-        grey[start : start + rows] = np.clip(np.rint(band), 0, 255)
-    return grey
+        return Image.fromarray(grey)
+    for start, samples in _bands(image):
+        band = (samples.astype(np.float64) - low) * (255.0 / (high - low))
+        band = np.clip(np.rint(np.nan_to_num(band, nan=0.0, posinf=255, neginf=0)), 0, 255)
+        if white is not None:
+            band[samples == white] = WHITE
+        grey[start : start + len(band)] = band
+    return Image.fromarray(grey)

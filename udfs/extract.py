@@ -88,7 +88,7 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
         started = time.perf_counter()
         engine = cached_engine(
             settings.model_id,
-            lambda: graph.value,
+            lambda: _taken(graph),
             name=settings.engine,
             precision=settings.precision,
             threads=settings.threads,
@@ -126,6 +126,13 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
         )
 
     return run
+
+
+def _taken(graph: Any) -> bytes:
+    """Return a broadcast's value without this worker keeping it: the engine has its own copy."""
+    value: bytes = graph.value
+    vars(graph).pop("_value", None)
+    return value
 
 
 _decoders: dict[ExtractSettings, DecodePool] = {}

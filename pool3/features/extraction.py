@@ -131,6 +131,7 @@ def prepare(
                 unfetched.append(prepared)
             else:
                 yield prepared, data
+            del data  # else two files are held while the next is fetched
 
     for prepared, outcome in decoder.decode(fetched()):
         while unfetched:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from pool3.colour import BAND_PIXELS, to_rgb
 from pool3.decode import DecodeLimits, decode, decode_resized, resized
 from pool3.errors import PictureError, UsageError
 from pool3.gallery import draw_scene
@@ -145,6 +146,15 @@ def test_big_endian_sixteen_bits_mean_the_same() -> None:
     ramp = np.linspace(0, 65535, 256).round().astype(">u2").reshape(16, 16)
     picture = Image.frombytes("I;16B", (16, 16), ramp.tobytes())
     assert np.array_equal(pixels(saved(picture, "TIFF"))[..., 0].ravel(), np.arange(256))
+
+
+def test_samples_without_a_range_are_stretched_alike_in_every_band() -> None:
+    samples = np.random.default_rng(2).normal(5, 100, (1500, 1400)).astype(np.float32)
+    assert samples.size > BAND_PIXELS
+    low, high = float(samples.min()), float(samples.max())
+    expected = np.rint((samples.astype(np.float64) - low) * (255 / (high - low)))
+    found = np.asarray(to_rgb(Image.fromarray(samples)))
+    np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, axis=2))
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
