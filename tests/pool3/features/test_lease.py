@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pool3.errors import Pool3Error
+from pool3.features import lease
+from pool3.features.lease import held, leased
+
+
+def test_a_second_run_is_told_who_holds_the_table(tmp_path: Path) -> None:
+    table = str(tmp_path / "table")
+    with leased(table, run_id="r1", job="extract-features"):
+        assert held(table) is not None
+        with (
+            pytest.raises(Pool3Error, match=r"run r1 of extract-features .* is writing") as error,
+            leased(table, run_id="r2", job="extract-features"),
+        ):
+            pass
+        assert error.value.exit_code == 1
+    assert held(table) is None
+    with leased(table, run_id="r3", job="compact-features") as third:
+        assert third.number == 2
+
+
+def test_a_lease_is_released_when_its_run_fails(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), leased(str(tmp_path), run_id="r", job="j"):
+        raise ValueError("broken")
+    assert held(str(tmp_path)) is None
+
+
+def test_the_lease_of_a_killed_process_of_this_machine_ends_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom pool3.features.lease import leased\n"
+        f"with leased({str(tmp_path)!r}, run_id='r', job='j'):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    assert held(str(tmp_path)) is not None
+    process.kill()
+    process.wait()
+    assert held(str(tmp_path)) is None
+
+
+def elsewhere(table: Path) -> None:
+    """Make the newest lease one of another machine, whose processes cannot be seen."""
+    newest = max((table / "_pool3" / "leases").glob("*.json"))
+    facts = json.loads(newest.read_text())
+    newest.write_text(json.dumps({**facts, "host": "another"}))
+
+
+def test_a_lease_of_another_machine_ends_with_its_heartbeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(lease, "STALE_S", 0.5)
+    with leased(str(tmp_path), run_id="r", job="j"):
+        elsewhere(tmp_path)
+        time.sleep(0.8)
+        assert held(str(tmp_path)) is not None  # it beats
+        next((tmp_path / "_pool3" / "leases").glob("*.heartbeat")).write_text("0")
+        monkeypatch.setattr(lease, "_last_heartbeat", lambda *_: time.time() - 1)
+        assert held(str(tmp_path)) is None
+
+
+def test_of_two_that_begin_at_once_one_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with leased(str(tmp_path), run_id="first", job="j"):
+        monkeypatch.setattr(lease, "_newest", lambda _: None)  # the other looked before it began
+        with (
+            pytest.raises(Pool3Error, match="run first"),
+            leased(str(tmp_path), run_id="second", job="j"),
+        ):
+            pass
