@@ -35,6 +35,7 @@ from PIL import (  # noqa: F401
 from pool3.colour import to_rgb
 from pool3.errors import PictureError, UsageError
 from pool3.signatures import ALLOWED, announced_format
+from pool3.thumbnails import thumbnail
 
 log = logging.getLogger(__name__)
 
@@ -94,12 +95,15 @@ class Picture:
         Of the original in pixels, upright.
     format
         Of the file: ``JPEG``, ``PNG``, …
+    thumbnail
+        A small JPEG of it, where one was asked for; see `pool3.thumbnails.thumbnail`.
     """
 
     rgb: NDArray[np.uint8]
     width: int
     height: int
     format: str
+    thumbnail: bytes | None = None
 
 
 def decode(
@@ -311,8 +315,13 @@ def decode_resized(
     resize: str,
     limits: DecodeLimits | None = None,
     admit: Callable[[int], None] | None = None,
+    thumbnail_side: int | None = None,
 ) -> Picture:
-    """Decode a picture and resize it to a model's input; raises as `decode` and `resized` do."""
+    """Decode a picture and resize it to a model's input; raises as `decode` and `resized` do.
+
+    With `thumbnail_side` the picture has a thumbnail of at most so many pixels a side.
+    """
     decoded = decode(data, limits=limits, admit=admit)
     width, height = decoded.image.size
-    return Picture(resized(decoded.image, size, resize), width, height, decoded.format)
+    small = None if thumbnail_side is None else thumbnail(decoded.image, thumbnail_side)
+    return Picture(resized(decoded.image, size, resize), width, height, decoded.format, small)

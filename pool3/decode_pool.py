@@ -20,6 +20,7 @@ from pool3.decode import RESIZES, DecodeLimits, Picture
 from pool3.decoder import Decoder, DecoderSettings
 from pool3.errors import PictureError, Pool3Error, UsageError
 from pool3.pixel_budget import PixelBudget
+from pool3.thumbnails import check_side
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class DecodePool:
         all else but plain JPEG twice, for the memory it takes (see `pool3.decode.decode`). So the
         processes together hold at most nine bytes for each. A picture that has more is decoded
         alone.
+    thumbnail_side
+        Most pixels along a side of the thumbnails, 1 to 2048; None makes none.
     function
         ``module:name`` of what decodes, for tests.
 
@@ -80,6 +83,7 @@ class DecodePool:
         timeout_s: float = 30.0,
         memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
         in_flight_pixels: int = IN_FLIGHT_PIXELS,
+        thumbnail_side: int | None = None,
         function: str = "pool3.decode:decode_resized",
     ) -> None:
         if resize not in RESIZES:
@@ -89,6 +93,8 @@ class DecodePool:
                 "a pool needs 1 process or more, pictures of 1 pixel or more and a deadline above "
                 f"0 s, not {processes}, {size} and {timeout_s}"
             )
+        if thumbnail_side is not None:
+            check_side(thumbnail_side)
         self.seconds = 0.0
         self._settings = DecoderSettings(
             size=size,
@@ -96,6 +102,7 @@ class DecodePool:
             limits=limits or DecodeLimits(),
             timeout_s=timeout_s,
             memory_limit_bytes=memory_limit_bytes,
+            thumbnail_side=thumbnail_side,
             function=function,
         )
         self._budget = PixelBudget(in_flight_pixels)

@@ -28,6 +28,7 @@ from pool3.decode import DecodeLimits, Picture
 from pool3.decoder_main import HEADER, SMALL
 from pool3.errors import PictureError, Pool3Error
 from pool3.pixel_budget import PixelBudget
+from pool3.thumbnails import MOST_SIDE
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ _START = (
 _START_TIMEOUT_S = 120.0
 _EXIT_TIMEOUT_S = 5.0
 _MAX_ANSWER = 65_536
+_MAX_THUMBNAIL = 4 * MOST_SIDE**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ class DecoderSettings:
     limits: DecodeLimits
     timeout_s: float
     memory_limit_bytes: int
+    thumbnail_side: int | None
     function: str
 
 
@@ -137,7 +140,7 @@ class Decoder:
                 deadline += time.monotonic() - waiting
                 self._send(b"G", b"", deadline)
                 kind, payload = self._receive(deadline)
-            return self._outcome(kind, json.loads(payload))
+            return self._outcome(kind, json.loads(payload), deadline)
         except TimeoutError:
             self.kill()
             limit = f"{self._settings.timeout_s:g} s"
@@ -147,14 +150,17 @@ class Decoder:
         finally:
             budget.release(share)
 
-    def _outcome(self, kind: bytes, facts: dict[str, Any]) -> Picture | PictureError:
+    def _outcome(
+        self, kind: bytes, facts: dict[str, Any], deadline: float
+    ) -> Picture | PictureError:
         self.seconds += facts["seconds"]
         self._cpu_s = facts["cpu_s"]
         if kind == b"E":
             return PictureError(facts["code"], facts["detail"])
         size = self._settings.size
         rgb = np.frombuffer(self._memory, np.uint8).reshape(size, size, 3).copy()
-        return Picture(rgb, facts["width"], facts["height"], facts["format"])
+        small = self._receive(deadline, _MAX_THUMBNAIL)[1] if facts["thumbnail"] else None
+        return Picture(rgb, facts["width"], facts["height"], facts["format"], small)
 
     def _await_ready(self) -> None:
         if self._ready:
@@ -195,21 +201,21 @@ class Decoder:
         self._until(deadline)
         self._socket.sendall(data)
 
-    def _receive(self, deadline: float) -> tuple[bytes, bytes]:
+    def _receive(self, deadline: float, most: int = _MAX_ANSWER) -> tuple[bytes, bytes]:
         kind, length = HEADER.unpack(self._exactly(HEADER.size, deadline))
-        if length > _MAX_ANSWER:
+        if length > most:
             raise ValueError(f"an answer of {length} bytes")
         return kind, self._exactly(length, deadline)
 
     def _exactly(self, length: int, deadline: float) -> bytes:
-        data = b""
+        data = bytearray()
         while len(data) < length:
             self._until(deadline)
             more = self._socket.recv(length - len(data))
             if not more:
                 raise EOFError
             data += more
-        return data
+        return bytes(data)
 
     def _until(self, deadline: float) -> None:
         remaining = deadline - time.monotonic()

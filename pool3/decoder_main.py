@@ -13,6 +13,7 @@ G     to decoder  its pixels may be decoded
 R     to parent   ready
 A     to parent   asks for as many pixels as the decimal number says, and waits for G
 P, E  to parent   a JSON object: the facts of the picture in shared memory, or what is wrong
+T     to parent   the thumbnail of the picture whose facts, just sent, said that there is one
 ===== =========== ==========================================================================
 """
 
@@ -54,7 +55,7 @@ def main(socket_fd: int, memory_fd: int, settings: str) -> None:
     socket_fd, memory_fd
         Inherited descriptors: a connected stream socket; shared memory of size * size * 3 bytes.
     settings
-        JSON: `size`, `resize`, `limits`, `timeout_s`, `memory_limit_bytes` and `function`.
+        JSON: the fields of `pool3.decoder.DecoderSettings`.
     """
     config: dict[str, Any] = json.loads(settings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
@@ -77,6 +78,7 @@ class _Decoder:
             "resize": config["resize"],
             "limits": DecodeLimits(**config["limits"]),
             "admit": self._admit,
+            "thumbnail_side": config["thumbnail_side"],
         }
         self._function = function
         self._memory_limit_bytes = config["memory_limit_bytes"]
@@ -92,22 +94,26 @@ class _Decoder:
         while (data := self._receive()) is not None:
             self._arm()
             self._waited_s, started = 0.0, time.perf_counter()
-            kind, facts = self._decoded(data)
+            kind, facts, small = self._decoded(data)
             facts["seconds"] = time.perf_counter() - started - self._waited_s
             facts["cpu_s"] = time.process_time()
             signal.setitimer(signal.ITIMER_REAL, 0)
             del data
             self._send(kind, json.dumps(facts).encode())
+            if small is not None:
+                self._send(b"T", small)
 
-    def _decoded(self, data: bytes) -> tuple[bytes, dict[str, Any]]:
+    def _decoded(self, data: bytes) -> tuple[bytes, dict[str, Any], bytes | None]:
         try:
             picture = self._function(data, **self._arguments)
         except PictureError as error:
-            return b"E", {"code": error.code, "detail": error.detail[:_MAX_DETAIL]}
+            return b"E", {"code": error.code, "detail": error.detail[:_MAX_DETAIL]}, None
         except MemoryError:
-            return b"E", {"code": "too_many_pixels", "detail": "its pixels do not fit into memory"}
+            detail = "its pixels do not fit into memory"
+            return b"E", {"code": "too_many_pixels", "detail": detail}, None
         self._pixels[...] = picture.rgb
-        return b"P", {"width": picture.width, "height": picture.height, "format": picture.format}
+        facts = {"width": picture.width, "height": picture.height, "format": picture.format}
+        return b"P", facts | {"thumbnail": picture.thumbnail is not None}, picture.thumbnail
 
     def _admit(self, pixels: int) -> None:
         needed = pixels * PIXEL_BYTES
