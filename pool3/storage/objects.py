@@ -22,6 +22,7 @@ from pool3.storage.ranged import ranged_file
 from pool3.storage.uris import is_local, split_remote
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 _DENIED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
@@ -29,11 +30,15 @@ _DENIED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """What a listing says of one object: canonical uri, bytes, time of last change (UTC)."""
+    """What a listing says of one object: canonical uri, bytes, time of last change (UTC).
+
+    `etag` is the store's own mark of the content, without quotes; None for local files.
+    """
 
     uri: str
     size: int
     modified_at: datetime
+    etag: str | None = None
 
 
 @lru_cache(maxsize=64)
@@ -74,12 +79,18 @@ def list_objects(uri: str) -> Iterator[StoredObject]:
     try:
         for chunk in obstore.list(store_of(bucket), prefix=key or None):
             for meta in chunk:
-                yield StoredObject(f"{bucket}/{meta['path']}", meta["size"], meta["last_modified"])
+                yield _stored(f"{bucket}/{meta['path']}", meta)
         if key and _remote_is_object(bucket, key):
-            meta = obstore.head(store_of(bucket), key)
-            yield StoredObject(uri, meta["size"], meta["last_modified"])
+            yield _stored(uri, obstore.head(store_of(bucket), key))
     except exceptions.BaseError as error:
         raise_mapped(uri, error)
+
+
+def _stored(uri: str, meta: ObjectMeta) -> StoredObject:
+    etag = meta["e_tag"]
+    if etag is not None:
+        etag = etag.removeprefix("W/").strip('"')
+    return StoredObject(uri, meta["size"], meta["last_modified"], etag)
 
 
 def _remote_is_object(bucket: str, key: str) -> bool:

@@ -22,6 +22,14 @@ def test_objects_round_trip_and_list_under_their_own_names(s3_bucket: str, tmp_p
     assert not storage.is_directory(f"{s3_bucket}/nowhere")
 
 
+def test_a_listing_tells_the_mark_of_the_content(s3_bucket: str) -> None:
+    storage.put(f"{s3_bucket}/marks/a.jpg", b"content")
+    expected = hashlib.md5(b"content").hexdigest()
+    for where in ("marks", "marks/a.jpg"):
+        (found,) = storage.list_objects(f"{s3_bucket}/{where}")
+        assert (found.size, found.etag) == (7, expected)
+
+
 def test_put_if_absent_lets_the_first_writer_win(s3_bucket: str) -> None:
     uri = f"{s3_bucket}/once/manifest.json"
     storage.put_if_absent(uri, b"first")
