@@ -159,6 +159,20 @@ def test_after_large_results_unknown_ones_are_reckoned_large() -> None:
     assert meter.most_bytes <= 300
 
 
+def test_room_that_was_taken_is_given_back() -> None:
+    together = threading.Barrier(4, timeout=5)
+
+    def fetch(item: int) -> int:
+        if item >= 96:
+            together.wait()
+        return item
+
+    results = prefetched(
+        range(100), fetch, threads=4, max_waiting_bytes=100, size_of=lambda item, result: 10
+    )
+    assert [item for item, _ in results] == list(range(100))
+
+
 def test_a_result_that_was_handed_over_is_not_kept() -> None:
     class Result:
         pass
