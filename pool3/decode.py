@@ -34,6 +34,7 @@ from PIL import (  # noqa: F401
 
 from pool3.colour import to_rgb
 from pool3.errors import PictureError, UsageError
+from pool3.png_text import without_text
 from pool3.signatures import ALLOWED, announced_format
 from pool3.thumbnails import thumbnail
 
@@ -50,7 +51,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _CUT_SHORT = ("truncat", "requires a buffer of", "but only got", "reached eof", "not enough")
-_LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_LAST_BYTES = {"JPEG": b"\xff\xd9", "JPEG2000": b"\xff\xd9", "PNG": b"IEND"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,8 @@ class Picture:
         Of the file: ``JPEG``, ``PNG``, …
     thumbnail
         A small JPEG of it, where one was asked for; see `pool3.thumbnails.thumbnail`.
+    seconds
+        What decoding took, where a pool of decoders did it.
     """
 
     rgb: NDArray[np.uint8]
@@ -104,6 +107,7 @@ class Picture:
     height: int
     format: str
     thumbnail: bytes | None = None
+    seconds: float = 0.0
 
 
 def decode(
@@ -167,7 +171,7 @@ def decode(
 def _opened(data: bytes) -> Image.Image:
     """Open by header only."""
     try:
-        return Image.open(io.BytesIO(data), formats=ALLOWED)
+        return Image.open(io.BytesIO(without_text(data)), formats=ALLOWED)
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except Exception as error:
@@ -235,7 +239,22 @@ def _is_cut_short(data: bytes, name: str) -> bool:
     if name == "TIFF":
         order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
         return int.from_bytes(data[4:8], order) >= len(data)
+    if name == "AVIF":
+        return _lacks_boxes(data)
     return _LAST_BYTES.get(name, b"") not in data
+
+
+def _lacks_boxes(data: bytes) -> bool:
+    """Tell whether the last box of an ISO media file ends after the file does."""
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4])
+        if length == 1:  # it stands behind the name of the box
+            length = int.from_bytes(data[at + 8 : at + 16])
+        if length < 8:  # 0 is up to the end, all else is damage
+            return False
+        at += length
+    return at != len(data)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
