@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 from pool3 import storage
 from pool3.errors import NotFound, UsageError
+from pool3.inputs.lake_tables import require_no_table, table_above
 from pool3.storage import StoredObject
 
 _BOOKKEEPING = re.compile(
@@ -32,8 +33,62 @@ class Listing:
     set_aside: dict[str, int]
 
 
+@dataclass(slots=True)
+class Aside:
+    """What a listing passed over: how many objects for which reason, and tables that it met.
+
+    The log of a table below a folder of pictures may be listed after its files; whoever listed
+    them sets them aside as ``table`` at the end, with `of_a_table`.
+    """
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    tables: set[str] = field(default_factory=set)
+
+    def of_a_table(self, uri: str) -> bool:
+        """Tell whether an object lies in one of the tables."""
+        return any(uri.startswith(f"{table}/") for table in self.tables)
+
+    def described(self) -> str:
+        """Say in words why nothing may be left."""
+        if not self.reasons:
+            return "it is empty"
+        told = sorted(self.reasons.items())
+        return ", ".join(f"{count} set aside as {reason}" for reason, count in told)
+
+
 def list_pictures(where: str, *, glob: str | None = None) -> Listing:
-    """List the inputs of an extraction.
+    """List the inputs of an extraction, all at once.
+
+    Parameters
+    ----------
+    where, glob
+        As in `pictures`.
+
+    Raises
+    ------
+    UsageError
+        `where` does not exist or is a table, or no input is in it.
+    """
+    aside = Aside()
+    found = list(pictures(where, glob=glob, aside=aside))
+    kept = [one for one in found if not aside.of_a_table(one.uri)]
+    if len(kept) < len(found):
+        aside.reasons["table"] += len(found) - len(kept)
+    if not kept:
+        raise nothing_found(where, aside)
+    return Listing(tuple(sorted(kept, key=lambda one: one.uri)), dict(aside.reasons))
+
+
+def nothing_found(where: str, aside: Aside) -> UsageError:
+    """Return the error of an input without a single picture."""
+    return UsageError(
+        f"expected at least one picture in {where}, found none ({aside.described()}); check "
+        "--input and --glob"
+    )
+
+
+def pictures(where: str, *, glob: str | None = None, aside: Aside) -> Iterator[StoredObject]:
+    """Yield the inputs of an extraction as the store lists them, in no particular order.
 
     Parameters
     ----------
@@ -44,35 +99,30 @@ def list_pictures(where: str, *, glob: str | None = None) -> Listing:
     glob
         Narrows a folder: matched against the file name, or against the path below the folder when
         it holds a ``/``.
+    aside
+        Filled as the listing goes on.
 
     Raises
     ------
     UsageError
-        `where` does not exist, or no input is in it.
+        `where` does not exist, or is a Delta, Hudi or Iceberg table.
     """
-    uri = storage.canonical_uri(where)
-    root, pattern = _root_and_pattern(uri)
-    reasons: Counter[str] = Counter()
+    root, pattern = root_and_pattern(where)
     try:
-        kept = [
-            found
-            for found in storage.list_objects(root)
-            if _is_input(found.uri, root, pattern, glob, reasons)
-        ]
+        require_no_table(root)
+        for found in storage.list_objects(root):
+            if _is_input(found.uri, root, pattern, glob, aside):
+                yield found
     except NotFound as error:
         raise UsageError(
             f"expected a folder, a file or a glob of pictures, found nothing at {root}; check "
             "--input"
         ) from error
-    if not kept:
-        raise UsageError(
-            f"expected at least one picture in {where}, found none ({_described(reasons)}); check "
-            "--input and --glob"
-        )
-    return Listing(tuple(sorted(kept, key=lambda found: found.uri)), dict(reasons))
 
 
-def _root_and_pattern(uri: str) -> tuple[str, re.Pattern[str] | None]:
+def root_and_pattern(where: str) -> tuple[str, re.Pattern[str] | None]:
+    """Return the folder or file that a place begins at, and for a glob what lies below it."""
+    uri = storage.canonical_uri(where)
     if _WILDCARDS.search(uri) is None or storage.exists(uri) or storage.is_directory(uri):
         return uri, None
     segments = uri.split("/")
@@ -82,20 +132,20 @@ def _root_and_pattern(uri: str) -> tuple[str, re.Pattern[str] | None]:
 
 
 def _is_input(
-    uri: str,
-    root: str,
-    pattern: re.Pattern[str] | None,
-    glob: str | None,
-    reasons: Counter[str],
+    uri: str, root: str, pattern: re.Pattern[str] | None, glob: str | None, aside: Aside
 ) -> bool:
     below = uri.removeprefix(root).lstrip("/") or storage.name_of(uri)
-    reason = _bookkeeping_reason(below.split("/"))
+    segments = below.split("/")
+    depth = table_above(segments)
+    if depth is not None:
+        aside.tables.add("/".join([root.rstrip("/"), *segments[:depth]]))
+    reason = _bookkeeping_reason(segments)
     if reason is None and pattern is not None and not pattern.fullmatch(below):
         reason = "not_in_glob"
     if reason is None and glob is not None and not _in_glob(below, glob):
         reason = "not_in_glob"
     if reason is not None:
-        reasons[reason] += 1
+        aside.reasons[reason] += 1
     return reason is None
 
 
@@ -139,9 +189,3 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
         else:
             translated.append(re.escape(piece))
     return re.compile("".join(translated), re.DOTALL)
-
-
-def _described(reasons: Counter[str]) -> str:
-    if not reasons:
-        return "it is empty"
-    return ", ".join(f"{count} set aside as {reason}" for reason, count in sorted(reasons.items()))

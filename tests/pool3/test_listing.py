@@ -10,7 +10,7 @@ from pool3.errors import UsageError
 from pool3.listing import glob_pattern, list_pictures
 
 PICTURES = ["_MG_0001.JPG", "a:b.jpg", "100% #1.jpg", "sub/_2.png", "sub/deep/x.JPG", "notes.txt"]
-ASIDE = [".hidden.jpg", "_SUCCESS", "_temporary/0/x.jpg", "_delta_log/0.json", ".git/x.jpg"]
+ASIDE = [".hidden.jpg", "_SUCCESS", "_temporary/0/x.jpg", "sub/_spark_metadata/0", ".git/x.jpg"]
 
 
 @pytest.fixture
@@ -72,3 +72,16 @@ def test_nothing_to_do_is_told(folder: Path) -> None:
         list_pictures(str(folder / "empty"))
     with pytest.raises(UsageError, match="set aside as not_in_glob"):
         list_pictures(str(folder), glob="*.webp")
+
+
+@pytest.mark.parametrize(
+    "log", ["_delta_log/0.json", ".hoodie/hoodie.properties", "metadata/v1.metadata.json"]
+)
+def test_tables_below_a_folder_of_pictures_are_set_aside_whole(folder: Path, log: str) -> None:
+    for name in ("a-first.parquet", "x.parquet", "z/last.parquet", log):
+        path = folder / "table" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    assert below(folder, str(folder)) == set(PICTURES)
+    with pytest.raises(UsageError, match="table"):
+        list_pictures(str(folder / "table"))

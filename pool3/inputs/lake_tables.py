@@ -1,0 +1,75 @@
+"""Folders that are tables of a lake: never to be listed as loose files.
+
+A table's folder also holds files that no version, or no longer the newest, names; only its own log
+tells which rows there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pool3 import storage
+from pool3.errors import UsageError
+
+DELTA, HUDI, ICEBERG = "Delta", "Hudi", "Iceberg"
+_LOGS = {"_delta_log": DELTA, ".hoodie": HUDI}
+_ICEBERG_SUFFIX = ".metadata.json"
+
+
+def table_kind(folder: str) -> str | None:
+    """Return ``Delta``, ``Hudi`` or ``Iceberg`` when a folder is such a table, else None.
+
+    Parameters
+    ----------
+    folder
+        Canonical uri.
+    """
+    for log, kind in _LOGS.items():
+        if storage.is_directory(storage.join(folder, log)):
+            return kind
+    metadata = storage.join(folder, "metadata")
+    if storage.is_directory(metadata) and any(
+        found.uri.endswith(_ICEBERG_SUFFIX) for found in storage.list_objects(metadata)
+    ):
+        return ICEBERG
+    return None
+
+
+def kind_around(uri: str) -> tuple[str, str] | None:
+    """Return the nearest folder above `uri` that is a table, and its kind; None without one."""
+    top = 1 if storage.is_local(uri) else 3
+    segments = uri.split("/")
+    for depth in range(len(segments) - 1, top - 1, -1):
+        folder = "/".join(segments[:depth]) or "/"
+        kind = table_kind(folder)
+        if kind is not None:
+            return folder, kind
+    return None
+
+
+def table_above(segments: Sequence[str]) -> int | None:
+    """Return how many segments of a file's path lead to the table whose log holds the file.
+
+    Examples
+    --------
+    >>> table_above(["features", "_delta_log", "00000000000000000000.json"])
+    1
+    >>> table_above(["a", "b.jpg"]) is None
+    True
+    """
+    for depth, segment in enumerate(segments[:-1]):
+        if segment in _LOGS:
+            return depth
+    if len(segments) > 1 and segments[-2] == "metadata" and segments[-1].endswith(_ICEBERG_SUFFIX):
+        return len(segments) - 2
+    return None
+
+
+def require_no_table(folder: str) -> None:
+    """Raise `UsageError` when a folder that should hold pictures is a table."""
+    kind = table_kind(folder)
+    if kind is not None:
+        raise UsageError(
+            f"expected a folder of pictures, found the {kind} table {folder}; name its "
+            "--uri-column or --content-column to read it as a table of inputs"
+        )

@@ -1,0 +1,147 @@
+"""The options that say where the inputs of an extraction are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from pool3 import storage
+from pool3.errors import UsageError
+
+_RELATIVE = "relative:"
+_COLUMNS = ("uri", "id", "content", "size", "etag", "modified")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """Where the inputs are, and how a table of them is to be read.
+
+    Parameters
+    ----------
+    inputs
+        Folders, files and globs of pictures; or, when a column is named, tables: Delta, or files,
+        globs or folders of Parquet, CSV (with a header) or JSON lines.
+    glob
+        Narrows folders, as in `pool3.listing.pictures`.
+    input_table
+        A table of Spark's catalog, instead of `inputs`.
+    uri_column, content_column
+        Which column holds the uri of each picture, or its bytes.
+    id_column, id_from
+        Where ids come from: a column, or ``relative:BASE``, the path below BASE. Otherwise the id
+        of a picture is its uri.
+    size_column, etag_column, modified_column
+        What a listing such as S3 Inventory says of each uri already.
+    where
+        Spark SQL over the table's own columns; rows that it does not hold for are no inputs.
+    allow_uri
+        Prefixes, on segment boundaries, below which the uris of a table may be fetched.
+
+    Raises
+    ------
+    UsageError
+        The options are incomplete or exclude each other.
+    """
+
+    inputs: tuple[str, ...] = ()
+    glob: str | None = None
+    input_table: str | None = None
+    uri_column: str | None = None
+    id_column: str | None = None
+    id_from: str | None = None
+    content_column: str | None = None
+    size_column: str | None = None
+    etag_column: str | None = None
+    modified_column: str | None = None
+    where: str | None = None
+    allow_uri: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.inputs) == (self.input_table is not None):
+            raise UsageError(
+                "expected either --input or --input-table, found "
+                f"{'both' if self.inputs else 'neither'}; name one of them"
+            )
+        for where in (*self.inputs, *self.allow_uri):
+            storage.canonical_uri(where)
+        self._check_ids()
+        if self.tables:
+            self._check_table()
+        else:
+            self._check_folders()
+
+    @property
+    def tables(self) -> bool:
+        """Whether the inputs are tables rather than pictures."""
+        return self.input_table is not None or bool(self.columns())
+
+    def columns(self) -> dict[str, str]:
+        """Return the named columns by what they hold: ``uri``, ``id``, ``content`` and so on."""
+        named = {role: getattr(self, f"{role}_column") for role in _COLUMNS}
+        return {role: column for role, column in named.items() if column is not None}
+
+    @property
+    def base(self) -> str | None:
+        """The canonical BASE of ``relative:BASE``, None for ids that are not relative."""
+        if self.id_from is None:
+            return None
+        return storage.canonical_uri(self.id_from.removeprefix(_RELATIVE))
+
+    def _check_ids(self) -> None:
+        if self.id_from is None:
+            return
+        if self.id_column is not None:
+            raise UsageError(
+                "expected one source of ids, found --id-column and --id-from; leave one out"
+            )
+        if not self.id_from.startswith(_RELATIVE) or self.id_from == _RELATIVE:
+            raise UsageError(
+                f"expected --id-from {_RELATIVE}BASE, found {self.id_from!r}; BASE is the folder "
+                "that ids are told from"
+            )
+        storage.canonical_uri(self.id_from.removeprefix(_RELATIVE))
+
+    def _check_folders(self) -> None:
+        for option, value in (("--where", self.where), ("--allow-uri", self.allow_uri)):
+            if value:
+                raise UsageError(
+                    f"expected {option} only with a table of inputs, found it with a folder; name "
+                    "the table's --uri-column or --content-column, or leave it out"
+                )
+        for where in self.inputs:
+            self._check_relative(storage.canonical_uri(where))
+
+    def _check_relative(self, uri: str) -> None:
+        base = self.base
+        if base is not None and not f"{uri.rstrip('/')}/".startswith(f"{base.rstrip('/')}/"):
+            raise UsageError(
+                f"expected every --input below the base of --id-from, {base}, found {uri}; name a "
+                "base that holds them all"
+            )
+
+    def _check_table(self) -> None:
+        if self.uri_column is None and self.content_column is None:
+            raise UsageError(
+                "expected --uri-column or --content-column with a table of inputs, found neither; "
+                "name the column that holds the pictures' uris or their bytes"
+            )
+        if self.uri_column is None and self.id_column is None:
+            raise UsageError(
+                "expected --id-column with --content-column, found none; without a uri, rows have "
+                "no other name"
+            )
+        if self.content_column is None and not self.allow_uri:
+            raise UsageError(
+                "expected --allow-uri PREFIX with a table of uris, found none; name the prefixes "
+                "below which its rows may be fetched"
+            )
+        if self.uri_column is None and self.id_from is not None:
+            raise UsageError("expected --uri-column with --id-from, found none; name the column")
+        if self.input_table is not None and self.glob is not None:
+            raise UsageError("expected --glob with --input, found --input-table; leave it out")
+        for column, count in Counter(self.columns().values()).items():
+            if count > 1:
+                raise UsageError(
+                    f"expected a column for each purpose, found {column} named {count} times; "
+                    "name each column once"
+                )

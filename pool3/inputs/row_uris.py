@@ -1,0 +1,105 @@
+"""Uris that come from the rows of a table: which may be fetched, and why others may not.
+
+A row is data that somebody else wrote. No parser that takes options ever sees it: what could carry
+credentials, options or a way out of the allowed places is refused, and `%` and `#` stay ordinary
+characters. A local path is judged by its text; links below an allowed folder are followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pool3 import storage
+from pool3.errors import UsageError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5})?")
+
+NO_URI = "no uri"
+
+
+class RowUri(NamedTuple):
+    """A uri as it goes into the table, and why it may not be fetched (None when it may)."""
+
+    uri: str
+    refused: str | None
+
+
+class RowUris:
+    """Judges uris against the prefixes that the user allowed.
+
+    Parameters
+    ----------
+    allowed
+        Folders, local or remote; what lies below one of them may be fetched.
+
+    Examples
+    --------
+    >>> uris = RowUris(["s3://lake/photos"])
+    >>> uris.judge("s3://lake/photos/100%.jpg")
+    RowUri(uri='s3://lake/photos/100%.jpg', refused=None)
+    >>> uris.judge("s3://lake/photos-2/a.jpg").refused
+    'not below a prefix of --allow-uri'
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allowed = tuple(f"{storage.canonical_uri(one).rstrip('/')}/" for one in allowed)
+
+    def judge(self, text: str | None) -> RowUri:
+        """Return the uri that the table shows, canonical if it may be fetched, and the refusal."""
+        if not text:
+            return RowUri("", NO_URI)
+        refused = _refusal(text)
+        if refused is not None:
+            return RowUri(_without_secrets(text), refused)
+        try:
+            uri = storage.canonical_uri(text)
+        except UsageError:
+            return RowUri(_without_secrets(text), "a kind of uri that is not fetched")
+        if not uri.startswith(self._allowed):
+            return RowUri(uri, "not below a prefix of --allow-uri")
+        return RowUri(uri, None)
+
+
+def _refusal(text: str) -> str | None:
+    """Return what is wrong with the text itself, whatever is allowed."""
+    segments = text.split("/")
+    if "\0" in text or ".." in segments or segments[-1] in ("", "."):
+        return "a NUL character, a '..' segment or no name at its end"
+    match = _SCHEME.fullmatch(text)
+    if match is None:
+        return None if text.startswith("/") else "a relative path"
+    scheme, rest = match[1].lower(), match[2]
+    if scheme == "file":
+        return None if rest.startswith(("///", "//localhost/")) else "a file uri with a host"
+    return _remote_refusal(scheme, rest)
+
+
+def _remote_refusal(scheme: str, rest: str) -> str | None:
+    if scheme in ("http", "https"):
+        return f"{scheme} is not fetched"
+    if not rest.startswith("//"):
+        return f"not {scheme}://bucket/key"
+    bucket, _, key = rest[2:].partition("/")
+    if "@" in bucket:
+        return "credentials before an '@'"
+    if "?" in rest:
+        return "options after a '?'"
+    if not (_HOST if scheme == "hdfs" else _BUCKET).fullmatch(bucket):
+        return "not the name of a bucket"
+    return None if key else "it names no object"
+
+
+def _without_secrets(text: str) -> str:
+    """Return a refused uri as a table may show it; a digest keeps two of them apart."""
+    if text.startswith("/"):
+        return text
+    shown = re.sub(r"(?<=//)[^/]*@", "***@", text, count=1)
+    shown = re.sub(r"\?.*", "?***", shown, flags=re.DOTALL)
+    if shown == text:
+        return text
+    return f"{shown} ({hashlib.sha256(text.encode()).hexdigest()[:12]})"

@@ -1,0 +1,248 @@
+"""The files of a table of inputs, and their shares: what one task reads of one file."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from pool3 import storage
+from pool3.errors import UsageError
+from pool3.inputs.lake_tables import DELTA, kind_around, table_kind
+from pool3.listing import Aside, nothing_found, pictures, root_and_pattern
+from pool3.storage.tables import open_table
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+SHARE_BYTES = 64 << 20
+
+PARQUET, CSV, JSON_LINES = "parquet", "csv", "json"
+_FORMATS = {
+    "parquet": PARQUET,
+    "pq": PARQUET,
+    "csv": CSV,
+    "tsv": CSV,
+    "jsonl": JSON_LINES,
+    "ndjson": JSON_LINES,
+    "json": JSON_LINES,
+}
+_SUFFIX = re.compile(rf"\.({'|'.join(_FORMATS)})(\.gz|\.zst|\.bz2)?", re.IGNORECASE)
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+#: What a reader must do beyond reading the Parquet files that the log names.
+_UNREAD_FEATURES = frozenset({"deletionVectors", "columnMapping"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What one task reads: part `part` of `parts` of the row groups of one file.
+
+    `number` is the file's place among all files of the input; `constants` are the values of
+    columns that stand in the table's log rather than in the file.
+    """
+
+    source: str
+    file: str
+    format: str
+    number: int
+    part: int = 0
+    parts: int = 1
+    constants: Mapping[str, str | None] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the share as a line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Share:
+        """Return the share that `to_json` described."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class TableInput:
+    """One table of inputs: its canonical uri, its shares, what was set aside, and the schema.
+
+    `schema` is None when only the files themselves tell it.
+    """
+
+    uri: str
+    shares: tuple[Share, ...]
+    bytes: int
+    set_aside: dict[str, int]
+    schema: pa.Schema | None
+
+
+def table_input(where: str, *, glob: str | None, first_number: int) -> TableInput:
+    """Find the files of a table of inputs.
+
+    Parameters
+    ----------
+    where
+        A Delta table, or a file, glob or folder of Parquet, CSV or JSON lines.
+    glob
+        Narrows a folder.
+    first_number
+        Number of the table's first file among all files of the input.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, it is of another format, or it belongs to a table that is not read
+        as loose files.
+    """
+    root, pattern = root_and_pattern(where)
+    kind = table_kind(root)
+    if kind == DELTA and pattern is None:
+        if glob is not None:
+            raise UsageError(
+                f"expected --glob with a folder of files, found the Delta table {root}; leave "
+                "--glob out and narrow the rows with --where"
+            )
+        return _delta_input(root, first_number)
+    around = (root, kind) if kind is not None else kind_around(root)
+    if around is not None:
+        raise _loose_files(root, *around)
+    return _file_input(where, root, glob, first_number)
+
+
+def _loose_files(root: str, folder: str, kind: str) -> UsageError:
+    remedy = (
+        f"name {folder} itself"
+        if kind == DELTA
+        else "read it in Spark's catalog with --input-table, or export it to Parquet"
+    )
+    return UsageError(
+        f"expected a Delta table or files that no table's log governs, found {root} in the {kind} "
+        f"table {folder}; {remedy}"
+    )
+
+
+def _file_input(where: str, root: str, glob: str | None, first_number: int) -> TableInput:
+    aside = Aside()
+    found = sorted(pictures(where, glob=glob, aside=aside), key=lambda one: one.uri)
+    for folder in sorted(aside.tables):
+        raise _loose_files(root, folder, str(table_kind(folder)))
+    reasons = Counter(aside.reasons)
+    shares: list[Share] = []
+    size = 0
+    number = first_number
+    for one in found:
+        form = format_of(one.uri)
+        reason = "not_a_table" if form is None else "empty_file" if one.size == 0 else None
+        if form is None or reason is not None:
+            reasons[str(reason)] += 1
+            continue
+        constants = _folder_values(one.uri.removeprefix(root))
+        if shares and constants.keys() != shares[0].constants.keys():
+            raise UsageError(
+                f"expected the same NAME=VALUE folders above every file in {root}, found others "
+                f"above {one.uri} than above {shares[0].file}; name one of them as --input"
+            )
+        shares += _shares(root, one.uri, one.size, form, number, constants)
+        number += 1
+        size += one.size
+    if not shares:
+        told = Aside(reasons)
+        raise UsageError(
+            f"{nothing_found(where, told)}; a table is a file of {', '.join(sorted(_FORMATS))}"
+        )
+    return TableInput(root, tuple(shares), size, dict(reasons), None)
+
+
+def _folder_values(below: str) -> dict[str, str | None]:
+    """Return what folders such as ``day=2026-01-31`` say of the rows of a file below them."""
+    pairs = [segment.partition("=") for segment in below.split("/")[:-1] if "=" in segment]
+    return {name: None if value == _HIVE_NULL else unquote(value) for name, _, value in pairs}
+
+
+def format_of(uri: str) -> str | None:
+    """Return the format that a file's name tells, None for another."""
+    name = storage.name_of(uri)
+    match = _SUFFIX.search(name)
+    if match is None or match.end() != len(name):
+        return None
+    form = _FORMATS[match[1].lower()]
+    return None if form == PARQUET and match[2] else form
+
+
+def _shares(
+    source: str,
+    file: str,
+    size: int,
+    form: str,
+    number: int,
+    constants: Mapping[str, str | None] | None = None,
+) -> Iterator[Share]:
+    parts = max(1, math.ceil(size / SHARE_BYTES)) if form == PARQUET else 1
+    for part in range(parts):
+        yield Share(
+            source=source,
+            file=file,
+            format=form,
+            number=number,
+            part=part,
+            parts=parts,
+            constants=constants or {},
+        )
+
+
+def _delta_input(root: str, first_number: int) -> TableInput:
+    table = open_table(root)
+    if table is None:
+        raise UsageError(f"expected a Delta table at {root}, found a log without one; repair it")
+    _require_plain(root, table)
+    schema = pa.schema(table.schema().to_arrow())
+    partitions = table.metadata().partition_columns
+    shares: list[Share] = []
+    size = 0
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    for offset, action in enumerate(sorted(actions, key=lambda one: str(one["path"]))):
+        constants = {name: _text(action[f"partition.{name}"]) for name in partitions}
+        file = storage.join(root, unquote(action["path"]))
+        bytes_ = action["size_bytes"]
+        shares += _shares(root, file, bytes_, PARQUET, first_number + offset, constants)
+        size += bytes_
+    if not shares:
+        raise UsageError(f"expected rows in the Delta table {root}, found none; check --input")
+    return TableInput(root, tuple(shares), size, {}, schema)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _require_plain(root: str, table: DeltaTable) -> None:
+    """Raise when the files alone do not hold what the table's version holds."""
+    features = set(table.protocol().reader_features or ()) & _UNREAD_FEATURES
+    mapping = table.metadata().configuration.get("delta.columnMapping.mode", "none")
+    if mapping == "none":
+        features.discard("columnMapping")
+    else:
+        features.add("columnMapping")
+    if features:
+        raise UsageError(
+            f"expected a Delta table without deletion vectors or renamed columns, found "
+            f"{', '.join(sorted(features))} in {root}; read it in Spark's "
+            "catalog with --input-table"
+        )
+
+
+def require_same(first: Sequence[pa.Field], other: Sequence[pa.Field], source: str) -> None:
+    """Raise `UsageError` when one of several tables of inputs has other columns than the first."""
+    if list(first) != list(other):
+        raise UsageError(
+            f"expected the same columns in every table of inputs, {_told(first)}, found "
+            f"{_told(other)} in {source}; run the job once for each"
+        )
+
+
+def _told(fields: Sequence[pa.Field]) -> str:
+    return ", ".join(f"{one.name} {one.type}" for one in fields)
