@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from pool3.errors import AlreadyExists, NotFound, StorageError
+
+_NOT_UTF8 = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
 def walk(path: str) -> Iterator[tuple[str, int, datetime]]:
@@ -37,7 +42,8 @@ def _walk_folder(
             if entry.is_dir():
                 yield from _walk_folder(entry.path, above | {here})
             elif entry.is_file():
-                yield _facts(entry.path, entry.stat())
+                with suppress(FileNotFoundError):  # removed since the folder was read
+                    yield _facts(entry.path, entry.stat())
             elif entry.is_symlink():  # a dangling link still is an input: its fetch will fail
                 yield _facts(entry.path, entry.stat(follow_symlinks=False))
 
@@ -54,17 +60,42 @@ def check_size(uri: str, size: int, max_bytes: int | None) -> None:
 
 
 def read(path: str, max_bytes: int | None) -> bytes:
-    """Return a file's bytes."""
+    """Return a file's bytes; a folder, a device or a pipe is no file."""
     try:
-        with Path(path).open("rb") as file:
-            check_size(path, os.fstat(file.fileno()).st_size, max_bytes)
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError) as error:
+        with open(path, "rb", opener=_opened) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise NotFound(f"there is no file {path}: it is a device or a pipe")
+            check_size(path, status.st_size, max_bytes)
+            # Some systems tell no size; a file that grows meanwhile is read as it was.
+            data = file.read(status.st_size or (-1 if max_bytes is None else max_bytes + 1))
+            check_size(path, len(data), max_bytes)
+            return data
+    except IsADirectoryError as error:
+        raise NotFound(f"there is no file {path}: it is a folder") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise NotFound(f"there is no file {path}") from error
     except PermissionError as error:
         raise StorageError("denied", f"access to {path} was refused") from error
     except OSError as error:
         raise StorageError("fetch_failed", f"{path} could not be read: {error.strerror}") from error
+
+
+def _opened(path: str, flags: int) -> int:
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not wait for its writer
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        exact = _exact_name(path)
+        if exact is None:
+            raise
+        return os.open(exact, flags)
+
+
+def _exact_name(path: str) -> bytes | None:
+    """Return the name that `walk` spelled with escapes since it is not UTF-8, or None."""
+    exact = _NOT_UTF8.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(path))
+    return exact if os.fsencode(path) != exact else None
 
 
 def write(path: str, data: bytes) -> None:
