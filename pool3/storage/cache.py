@@ -13,7 +13,7 @@ from pathlib import Path
 import obstore
 
 from pool3.errors import NotFound, StorageError
-from pool3.storage.objects import raise_mapped, store_of
+from pool3.storage.clients import raise_mapped, store_of
 from pool3.storage.uris import is_local, split_remote
 
 _CHUNK = 1 << 20

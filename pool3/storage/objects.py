@@ -1,7 +1,8 @@
 """Objects: listed, fetched whole, written whole.
 
 Local files are read and written by the operating system, since an object store's key rules refuse
-names that file systems allow (a line feed, say); buckets go through obstore.
+names that file systems allow (a line feed, say); buckets go through obstore, and what is read from
+HDFS through libhdfs.
 """
 
 from __future__ import annotations
@@ -9,23 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import obstore
-from obstore import exceptions, store
+from obstore import exceptions
 
-from pool3.errors import AlreadyExists, NotFound, StorageError
-from pool3.storage import local
+from pool3.errors import AlreadyExists, StorageError, UsageError
+from pool3.storage import hdfs, local
+from pool3.storage.clients import hurried_store_of, raise_mapped, store_of
 from pool3.storage.ranged import ranged_file
+from pool3.storage.retries import Exhausted, retried
 from pool3.storage.uris import is_local, split_remote
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
-    from obstore.store import ObjectStore
 
-_DENIED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+_UNHURRIED_S = 3600.0
+_STALL_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +43,6 @@ class StoredObject:
     etag: str | None = None
 
 
-@lru_cache(maxsize=64)
-def store_of(bucket: str) -> ObjectStore:
-    """Return the client of one bucket, ``scheme://bucket``, made once in each process."""
-    return store.from_url(bucket)
-
-
-def raise_mapped(uri: str, error: Exception) -> NoReturn:
-    """Raise what an object store's own error means to the feature table."""
-    if isinstance(error, (exceptions.NotFoundError, FileNotFoundError)):
-        raise NotFound(f"there is no object {uri}") from error
-    reason = str(error).split("\n", 1)[0]
-    if isinstance(error, _DENIED):
-        raise StorageError("denied", f"access to {uri} was refused: {reason}") from error
-    raise StorageError("fetch_failed", f"{uri} could not be reached: {reason}") from error
-
-
 def list_objects(uri: str) -> Iterator[StoredObject]:
     """Yield every object below a folder, recursively, in no particular order.
 
@@ -68,21 +54,26 @@ def list_objects(uri: str) -> Iterator[StoredObject]:
     Raises
     ------
     NotFound
-        When a local folder does not exist. An object store has no folders: there, nothing is
-        yielded.
+        When a folder does not exist. An object store has no folders: there, nothing is yielded,
+        and the empty objects ``folder/`` by which some tools make it show folders are left out.
+    StorageError
+        When it cannot be listed: it cannot be reached, access is refused, or an object has a name
+        that the client does not allow (an empty, ``.`` or ``..`` segment, a line feed).
     """
-    if is_local(uri):
-        for path, size, modified_at in local.walk(uri):
-            yield StoredObject(path, size, modified_at)
-        return
-    bucket, key = split_remote(uri)
     try:
+        if is_local(uri) or hdfs.is_hdfs(uri):
+            walk = local.walk if is_local(uri) else hdfs.walk
+            for found, size, modified_at in walk(uri):
+                yield StoredObject(found, size, modified_at)
+            return
+        bucket, key = split_remote(uri)
         for chunk in obstore.list(store_of(bucket), prefix=key or None):
             for meta in chunk:
-                yield _stored(f"{bucket}/{meta['path']}", meta)
+                if meta["size"] > 0 or _remote_is_object(bucket, meta["path"]):
+                    yield _stored(f"{bucket}/{meta['path']}", meta)
         if key and _remote_is_object(bucket, key):
             yield _stored(uri, obstore.head(store_of(bucket), key))
-    except exceptions.BaseError as error:
+    except (exceptions.BaseError, OSError) as error:
         raise_mapped(uri, error)
 
 
@@ -106,8 +97,10 @@ def exists(uri: str) -> bool:
     if is_local(uri):
         return Path(uri).is_file()
     try:
+        if hdfs.is_hdfs(uri):
+            return hdfs.is_file(uri)
         return _remote_is_object(*split_remote(uri))
-    except exceptions.BaseError as error:
+    except (exceptions.BaseError, OSError, ValueError) as error:
         raise_mapped(uri, error)
 
 
@@ -115,34 +108,72 @@ def is_directory(uri: str) -> bool:
     """Tell whether `uri` is a local folder, or the prefix of at least one object in a bucket."""
     if is_local(uri):
         return Path(uri).is_dir()
-    bucket, key = split_remote(uri)
     try:
+        if hdfs.is_hdfs(uri):
+            return hdfs.is_folder(uri)
+        bucket, key = split_remote(uri)
         chunks = obstore.list(store_of(bucket), prefix=key or None, chunk_size=1)
         return any(len(chunk) > 0 for chunk in chunks)
-    except exceptions.BaseError as error:
+    except (exceptions.BaseError, OSError, ValueError) as error:
         raise_mapped(uri, error)
 
 
-def fetch(uri: str, *, max_bytes: int | None = None) -> bytes:
+def fetch(
+    uri: str,
+    *,
+    max_bytes: int | None = None,
+    deadline_s: float | None = None,
+    attempts: int = 4,
+) -> bytes:
     """Return the bytes of one object.
+
+    A remote object is asked for again, after a pause, when a server is busy or fails or a
+    connection breaks or stalls; never when it is missing or access is refused.
+
+    Parameters
+    ----------
+    uri
+        Canonical uri.
+    max_bytes
+        Of a larger object nothing is read.
+    deadline_s
+        Most seconds for all attempts together; an hour unless given. Of HDFS, whose client has
+        timeouts of its own, only the pauses and the beginning of an attempt keep to it.
+    attempts
+        How often a remote object is asked for, at most.
 
     Raises
     ------
     NotFound
         There is no such object.
     StorageError
-        With code ``denied``, ``fetch_failed``, or ``too_large`` when the object has more than
-        `max_bytes` bytes (nothing is read then).
+        With code ``denied``, ``fetch_failed``, or ``too_large``.
     """
     if is_local(uri):
         return local.read(uri, max_bytes)
-    bucket, key = split_remote(uri)
+    total_s = _UNHURRIED_S if deadline_s is None else deadline_s
+    stall_s = min(_STALL_S, total_s / attempts)
     try:
-        result = obstore.get(store_of(bucket), key)
-        local.check_size(uri, result.meta["size"], max_bytes)
-        return bytes(result.bytes())
+        return retried(
+            lambda limit_s: _fetched(uri, max_bytes, limit_s, stall_s),
+            attempts=attempts,
+            deadline_s=total_s,
+        )
+    except Exhausted as error:
+        raise_mapped(uri, cast(Exception, error.__cause__), str(error))
+    except UsageError as error:  # this machine has no libhdfs, which is no reason to end a run
+        raise StorageError("fetch_failed", str(error)) from error
     except (exceptions.BaseError, OSError, ValueError) as error:
         raise_mapped(uri, error)
+
+
+def _fetched(uri: str, max_bytes: int | None, limit_s: float, stall_s: float) -> bytes:
+    if hdfs.is_hdfs(uri):
+        return hdfs.read(uri, max_bytes)
+    bucket, key = split_remote(uri)
+    result = obstore.get(hurried_store_of(bucket, limit_s, stall_s), key)
+    local.check_size(uri, result.meta["size"], max_bytes)
+    return bytes(result.bytes())
 
 
 def open_input(uri: str) -> BinaryIO:
@@ -156,6 +187,8 @@ def open_input(uri: str) -> BinaryIO:
     try:
         if is_local(uri):
             return Path(uri).open("rb")
+        if hdfs.is_hdfs(uri):
+            return hdfs.open_file(uri)
         bucket, key = split_remote(uri)
         return ranged_file(obstore.open_reader(store_of(bucket), key))
     except (exceptions.BaseError, OSError) as error:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from pool3.errors import UsageError
 
-REMOTE_SCHEMES = ("s3", "gs", "az")
+REMOTE_SCHEMES = ("s3", "gs", "az", "hdfs")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
@@ -19,7 +19,8 @@ def canonical_uri(where: str | os.PathLike[str]) -> str:
     ----------
     where
         A local path (made absolute, links kept), a ``file://`` uri, or ``scheme://bucket/key``
-        with scheme ``s3``, ``gs`` or ``az``. The key is taken literally: ``%`` and ``#`` are
+        with scheme ``s3``, ``gs``, ``az``, or ``hdfs`` (there the bucket is ``host:port`` of a name
+        node, or the name of a service). The key is taken literally: ``%`` and ``#`` are
         ordinary characters.
 
     Returns

@@ -87,6 +87,7 @@ def test_a_damaged_file_is_found_even_after_it_was_good(
         ("S3://b/folder/", "s3://b/folder"),
         ("file:///data/x", "/data/x"),
         ("/data//x/../y/", "/data/y"),
+        ("hdfs://nn:8020/photos/a b%20.jpg", "hdfs://nn:8020/photos/a b%20.jpg"),
     ],
 )
 def test_canonical_uris(where: str, canonical: str) -> None:
@@ -94,7 +95,17 @@ def test_canonical_uris(where: str, canonical: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["http://x/y", "s3://key:secret@b/k", "s3://b/../k", "", "a\0b", "s3://b?x=1/k"]
+    "where",
+    [
+        "http://x/y",
+        "s3://key:secret@b/k",
+        "s3://b/../k",
+        "",
+        "a\0b",
+        "s3://b?x=1/k",
+        "hdfs://user:secret@nn:8020/x",
+        "hdfs:///x",
+    ],
 )
 def test_other_uris_are_refused_without_showing_secrets(where: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -107,3 +118,46 @@ def test_join_does_not_climb_out() -> None:
     for part in ("../x", "/etc/passwd", "a/../../x"):
         with pytest.raises(UsageError):
             storage.join("s3://b/index", part)
+
+
+def test_a_name_that_is_not_utf8_is_read_under_the_name_that_is_listed(tmp_path: Path) -> None:
+    folder = os.fsencode(str(tmp_path)) + b"/\xe9t\xe9"
+    os.mkdir(folder)
+    Path(os.fsdecode(folder + b"/\xff\\x20\xfe.jpg")).write_bytes(b"content")
+    (found,) = storage.list_objects(str(tmp_path))
+    assert storage.fetch(found.uri) == b"content"
+    with pytest.raises(NotFound):
+        storage.fetch(found.uri.replace("\\xfe", "\\xfd"))
+
+
+def test_escapes_in_a_name_are_taken_as_written_first(tmp_path: Path) -> None:
+    Path(tmp_path / "\\xff.jpg").write_bytes(b"as written")
+    Path(os.fsdecode(os.fsencode(str(tmp_path)) + b"/\xff.jpg")).write_bytes(b"escaped")
+    assert storage.fetch(f"{tmp_path}/\\xff.jpg") == b"as written"
+
+
+def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", tmp_path, "/dev/zero"):
+        with pytest.raises(NotFound, match="it is a"):
+            storage.fetch(str(path), max_bytes=100)
+    for path in (tmp_path / "pipe.jpg" / "x", "/a\0b", "/" + "x" * 300):
+        with pytest.raises(StorageError):
+            storage.fetch(str(path))
+
+
+def test_a_file_that_tells_no_size_still_has_its_limit() -> None:
+    assert storage.fetch("/proc/self/status")
+    with pytest.raises(StorageError) as caught:
+        storage.fetch("/proc/self/status", max_bytes=10)
+    assert caught.value.code == "too_large"
+
+
+def test_a_file_removed_during_a_listing_is_left_out(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"x")
+    listing = storage.list_objects(str(tmp_path))
+    first = next(listing).uri
+    for name in "abc":
+        (tmp_path / name).unlink()
+    assert [first, *(found.uri for found in listing)] == [first]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
+import boto3
 import pytest
 
 from pool3 import storage
@@ -28,6 +30,25 @@ def test_a_listing_tells_the_mark_of_the_content(s3_bucket: str) -> None:
     for where in ("marks", "marks/a.jpg"):
         (found,) = storage.list_objects(f"{s3_bucket}/{where}")
         assert (found.size, found.etag) == (7, expected)
+
+
+def test_markers_of_folders_are_no_objects_and_empty_objects_are(s3_bucket: str) -> None:
+    client = boto3.client(
+        "s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1"
+    )
+    for key in ("shown/", "shown/folder/", "shown/folder/empty.jpg"):
+        client.put_object(Bucket=storage.name_of(s3_bucket), Key=key, Body=b"")
+    found = [(found.uri, found.size) for found in storage.list_objects(f"{s3_bucket}/shown")]
+    assert found == [(f"{s3_bucket}/shown/folder/empty.jpg", 0)]
+
+
+def test_a_name_that_the_client_refuses_is_named(s3_bucket: str) -> None:
+    client = boto3.client(
+        "s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1"
+    )
+    client.put_object(Bucket=storage.name_of(s3_bucket), Key="odd/a//b.jpg", Body=b"x")
+    with pytest.raises(StorageError, match=r"odd/a//b\.jpg"):
+        list(storage.list_objects(f"{s3_bucket}/odd"))
 
 
 def test_put_if_absent_lets_the_first_writer_win(s3_bucket: str) -> None:
