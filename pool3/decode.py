@@ -32,6 +32,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
+from pool3 import heif
 from pool3.colour import to_rgb
 from pool3.errors import PictureError, UsageError
 from pool3.png_text import without_text
@@ -170,8 +171,11 @@ def decode(
 
 def _opened(data: bytes) -> Image.Image:
     """Open by header only."""
+    formats: tuple[str, ...] = ALLOWED
+    if announced_format(data) == heif.ANNOUNCED and heif.is_readable():
+        formats = (*ALLOWED, heif.FORMAT)  # AVIF may begin alike
     try:
-        return Image.open(io.BytesIO(without_text(data)), formats=ALLOWED)
+        return Image.open(io.BytesIO(without_text(data)), formats=formats)
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except Exception as error:
@@ -205,7 +209,11 @@ def _unidentified(data: bytes) -> PictureError:
     name = announced_format(data)
     if name is None:
         return PictureError("not_an_image", f"no known picture format begins with {data[:8]!r}")
-    if name not in ALLOWED:
+    if name == heif.ANNOUNCED:
+        if not heif.is_readable():
+            return PictureError("unsupported_format", f"{name}; {heif.REMEDY}")
+        name = heif.FORMAT
+    elif name not in ALLOWED:
         readable = ", ".join(ALLOWED)
         return PictureError(
             "unsupported_format", f"{name}; convert it to one that is read: {readable}"
@@ -239,7 +247,7 @@ def _is_cut_short(data: bytes, name: str) -> bool:
     if name == "TIFF":
         order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
         return int.from_bytes(data[4:8], order) >= len(data)
-    if name == "AVIF":
+    if name in {"AVIF", heif.ANNOUNCED}:
         return _lacks_boxes(data)
     return _LAST_BYTES.get(name, b"") not in data
 

@@ -11,7 +11,8 @@ from tests.hostile.made import Made, made
 GROUPS: dict[str, Callable[[], Iterator[Made]]] = {
     function.__name__: function
     for function in (
-        kinds.pretenders, kinds.sizes, kinds.depths, kinds.inks, kinds.extensions, kinds.names,
+        kinds.pretenders, kinds.telephones, kinds.sizes, kinds.depths, kinds.inks,
+        kinds.extensions, kinds.names,
         damaged.truncated, damaged.flipped, damaged.flipped_formats, damaged.noise,
         damaged.leftovers, bombs.announced, bombs.frames, bombs.text, bombs.tags,
     )

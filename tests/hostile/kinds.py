@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageChops
 
+from pool3.heif import is_readable
 from tests.hostile.bombs import chunk, png
 from tests.hostile.damaged import WHOLE
 from tests.hostile.made import OK, SCENE, Made, made, saved
@@ -37,8 +39,31 @@ PRETENDERS = {
     "one-byte": (b"\xff", "not_an_image"),
     "psd": (b"8BPS\0\1" + bytes(60), "unsupported_format"),
     "ico": (b"\0\0\1\0\1\0" + bytes(60), "unsupported_format"),
-    "heic-beginning": (b"\0\0\0\x18ftypheic" + bytes(12), "unsupported_format"),
 }  # fmt: skip
+
+HEIC = base64.b64decode(
+    b"AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAWltZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAA"
+    b"AAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABjQABAAAAAAAAABoAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAAB"
+    b"AABodmMxAAAAAA5waXRtAAAAAAABAAAA6WlwcnAAAADKaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADw"
+    b"NgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAA"
+    b"AAMDIAAAAwAhYgABAAZEAcFzwIkAAAAUaXNwZQAAAAAAAABAAAAAQAAAAChjbGFwAAAAQAAAAAEAAAAwAAAAAQAAAA"
+    b"AAAAAC////8AAAAAIAAAAQcGl4aQAAAAADCAgIAAAAF2lwbWEAAAAAAAAAAQABBIECBIMAAAAibWRhdAAAABYoAa8Z"
+    b"gO9Jpb//3llf6lS/4irWmPm4"
+)
+
+
+def telephones() -> Iterator[Made]:
+    """HEIC, which is read where the extra for it is installed and named where it is not."""
+    readable = is_readable()
+    yield made("photo.heic", HEIC, OK if readable else "unsupported_format")
+    yield made("photo.jpg", HEIC, OK if readable else "unsupported_format")
+    beginning = b"\0\0\0\x18ftypheic" + bytes(12)
+    yield made("beginning.heic", beginning, "corrupt" if readable else "unsupported_format")
+    for tenths in range(1, 10):
+        cut = HEIC[: len(HEIC) * tenths // 10]
+        yield made(
+            f"truncated-{tenths}0.heic", cut, "truncated" if readable else "unsupported_format"
+        )
 
 
 def pretenders() -> Iterator[Made]:
@@ -130,7 +155,7 @@ def names() -> Iterator[Made]:
         "two  words.jpg", " leading.jpg", "trailing ", "line\nfeed.jpg", "tab\t.jpg", "100%.jpg",
         "%20.jpg", "%00.jpg", "%2e%2e%2f.jpg", "a#b.jpg", "a?b=c.jpg", "a&b.jpg", "a+b.jpg",
         "back\\slash.jpg", "quote'\".jpg", "$(touch x).jpg", "`x`.jpg", "-rf.jpg", "~.jpg", "*.jpg",
-        "[a-z].jpg", "{a,b}.jpg", "s3:bucket.jpg", "user@host.jpg", "..jpg..jpg", "=1+1.jpg",
+        "[a-z].jpg", "{a,b}.jpg", "s3:bucket.jpg", "user@host.jpg", "a..jpg", "=1+1.jpg",
         "\N{GRINNING FACE}.jpg", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg", "cafe\u0301.jpg",
         "\u202egpj.exe", "\x1b[31mred.jpg", "\x7f.jpg", "null.jpg", "NaN", "n" * 246 + ".jpg",
         "\N{GRINNING FACE}" * 60 + ".jpg",

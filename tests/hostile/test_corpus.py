@@ -20,7 +20,7 @@ from tests.hostile.made import SCENE, saved
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[DecodePool]:
-    with DecodePool(processes=2, size=8, resize="pil-bilinear", timeout_s=5.0) as pool:
+    with DecodePool(processes=2, size=8, resize="pil-bilinear", timeout_s=20.0) as pool:
         yield pool
 
 

@@ -216,7 +216,6 @@ def test_resizing_is_pillows_bilinear_of_the_rgb_picture() -> None:
         (b"dear diary", "not_an_image", "dear"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported_format", "EPS"),
         (b"%PDF-1.7\n", "unsupported_format", "PDF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "unsupported_format", "HEIC"),
         (b'<?xml version="1.0"?>\n<svg xmlns="">', "unsupported_format", "SVG"),
         (b"8BPS\0\1" + bytes(40), "unsupported_format", "PSD"),
         (b"<html><body>404</body></html>", "not_an_image", "<html>"),
