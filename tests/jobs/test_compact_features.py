@@ -207,6 +207,28 @@ def test_an_erasure_that_was_killed_is_completed(
     assert traces(uri, [SECRET]) == []
 
 
+def test_a_table_in_a_bucket(
+    spark: SparkSession, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in os.environ.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setitem(spark.sparkContext.environment, name, value)
+    uri = f"{s3_bucket}/lake/features"
+    old = write_part(uri, [row("a"), row("b")])
+    put(uri, [old, write_part(uri, [row("c")])])
+    put(uri, [write_part(uri, [row("b")])], [old])
+    report = run(spark, CompactConfig(table=uri, erase="b", keep_hours=0))
+    table = opened(uri)
+    assert [found["image_id"] for found in rows_of(uri)] == ["c"]
+    assert report.details["freed"]["files"] == 3  # type: ignore[index]
+    left = {found.uri.removeprefix(f"{uri}/") for found in storage.list_objects(uri)}
+    assert {name for name in left if name.endswith(".parquet")} == {
+        table.files[0].path,
+        f"_delta_log/{2:020d}.checkpoint.parquet",
+    }
+    assert not any(name.endswith(f"{1:020d}.json") for name in left if "_delta_log" in name)
+
+
 def test_beside_another_run_nothing_happens(
     spark: SparkSession, uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
