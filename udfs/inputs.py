@@ -92,7 +92,7 @@ def _from_tables(spark: SparkSession, options: InputOptions) -> Inventory:
     tables = _table_inputs(options)
     given = _schema(tables[0])
     for table in tables[1:]:
-        require_same(list(given), list(_schema(table)), table.uri)
+        require_same(given, _schema(table), table.uri)
     columns = table_columns(given, options, tables[0].uri)
     shares = [share for table in tables for share in table.shares]
     sources = [(table.shares[0].number, table.uri) for table in tables]

@@ -95,7 +95,9 @@ def _opened(share: Share) -> Iterator[BinaryIO]:
                 yield pa.CompressedInputStream(source, _COMPRESSION[suffix])
             else:
                 yield source
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's or the network's, not the file's
         reason = str(error).splitlines()[0]
         raise UsageError(
             f"expected {share.format} with the same columns in every file of {share.source}, "

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -16,6 +16,7 @@ import pyarrow as pa
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.inputs.lake_tables import DELTA, kind_around, table_kind
+from pool3.inputs.types import carried_struct
 from pool3.listing import Aside, nothing_found, pictures, root_and_pattern
 from pool3.storage.tables import open_table
 
@@ -235,14 +236,11 @@ def _require_plain(root: str, table: DeltaTable) -> None:
         )
 
 
-def require_same(first: Sequence[pa.Field], other: Sequence[pa.Field], source: str) -> None:
+def require_same(first: pa.Schema, other: pa.Schema, source: str) -> None:
     """Raise `UsageError` when one of several tables of inputs has other columns than the first."""
-    if list(first) != list(other):
+    expected, found = carried_struct(first), carried_struct(other)
+    if {one.name: one.type for one in expected} != {one.name: one.type for one in found}:
         raise UsageError(
-            f"expected the same columns in every table of inputs, {_told(first)}, found "
-            f"{_told(other)} in {source}; run the job once for each"
+            f"expected the same columns in every table of inputs, {expected}, found {found} in "
+            f"{source}; run the job once for each"
         )
-
-
-def _told(fields: Sequence[pa.Field]) -> str:
-    return ", ".join(f"{one.name} {one.type}" for one in fields)

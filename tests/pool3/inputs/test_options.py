@@ -1,0 +1,48 @@
+"""Options that say too little, or too much, are wrong before anything is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pool3.errors import UsageError
+from pool3.inputs import InputOptions
+
+TABLE = {"inputs": ("t.parquet",), "uri_column": "uri", "allow_uri": ("/data",)}
+
+
+def test_folders_and_tables_are_told_apart() -> None:
+    assert not InputOptions(inputs=("a", "b"), glob="*.jpg").tables
+    assert InputOptions(**TABLE).tables
+    assert InputOptions(input_table="lake.photos", uri_column="u", allow_uri=("/",)).tables
+    assert InputOptions(inputs=("t",), content_column="bytes", id_column="id").columns() == {
+        "id": "id",
+        "content": "bytes",
+    }
+    assert InputOptions(inputs=("/a/b",), id_from="relative:/a/").base == "/a"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, "--input-table"),
+        ({"inputs": ("a",), "input_table": "t"}, "both"),
+        ({"inputs": ("ftp://a",)}, "ftp"),
+        ({"inputs": ("a",), "where": "x > 1"}, "--where"),
+        ({"inputs": ("a",), "allow_uri": ("/",)}, "--allow-uri"),
+        ({"inputs": ("/a",), "id_from": "relative:/b"}, "base"),
+        ({"inputs": ("/a",), "id_from": "name"}, "relative:BASE"),
+        ({"inputs": ("t",), "uri_column": "u"}, "--allow-uri"),
+        ({"inputs": ("t",), "id_column": "u"}, "--content-column"),
+        ({"inputs": ("t",), "content_column": "u"}, "--id-column"),
+        ({"input_table": "t"}, "--uri-column"),
+        ({**TABLE, "id_column": "uri"}, "uri named 2 times"),
+        ({**TABLE, "id_column": "id", "id_from": "relative:/a"}, "--id-from"),
+        ({**TABLE, "allow_uri": ("ftp://x",)}, "ftp"),
+        ({"input_table": "t", "uri_column": "u", "allow_uri": ("/",), "glob": "*"}, "--glob"),
+    ],
+)
+def test_wrong_options_are_told(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        InputOptions(**options)

@@ -1,0 +1,88 @@
+"""Row data is judged as text: nothing in it reaches a place or an option that nobody allowed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pool3 import storage
+from pool3.inputs.row_uris import RowUris
+
+ALLOWED = ["s3://lake/photos", "gs://other", "/data/photos"]
+URIS = RowUris(ALLOWED)
+
+segments = st.one_of(
+    st.sampled_from(
+        ["..", ".", "", "%2e%2e", "a b", "100%", "a#b", "q?x=1", "a@b", "\n", "\\..\\"]
+    ),
+    st.text(min_size=1, max_size=8).filter(lambda text: "/" not in text),
+)
+heads = st.sampled_from(
+    [
+        "s3://lake/photos", "s3://lake", "s3://u:p@lake/photos", "s3://lake:80/photos", "S3://lake",
+        "s3:/lake/photos", "s3://lake?x/photos", "s3://lake@evil/photos", "S3://lake/photos", "",
+        "gs://other", "file:///data/photos", "file://host/data/photos", "http://lake/photos",
+        "https://u:p@lake/photos", "ftp://x", "data:", "/data/photos", "//data/photos",
+        "/data/photos-2", "data/photos",
+    ]
+)  # fmt: skip
+texts = st.builds(lambda head, rest: "/".join([head, *rest]), heads, st.lists(segments, max_size=4))
+
+
+@given(texts)
+@example("s3://lake/photos/a/../../secret")
+@example("/data/photos/../secret")
+def test_what_may_be_fetched_is_canonical_and_below_a_prefix(text: str) -> None:
+    uri, refused = URIS.judge(text)
+    if refused is not None:
+        return
+    assert uri == storage.canonical_uri(text)
+    assert any(uri.startswith(f"{prefix}/") for prefix in ALLOWED)
+    assert ".." not in text.split("/")
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
+    assert scheme in {"", "s3", "gs", "file"}
+    if scheme in {"s3", "gs"}:
+        assert "?" not in text
+        assert "@" not in text.split("/")[2]
+
+
+@given(st.lists(segments.filter(lambda s: "?" not in s and "\0" not in s), min_size=1, max_size=4))
+def test_ordinary_names_are_kept_character_for_character(parts: list[str]) -> None:
+    parts = [part for part in parts if part not in {"..", ".", ""}]
+    if not parts:
+        return
+    for prefix in ALLOWED:
+        uri = "/".join([prefix, *parts])
+        assert URIS.judge(uri) == (uri, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None, "", "a.jpg", "./a.jpg", "s3://lake/photos/../secret/a.jpg",
+        "/data/photos/../../etc/passwd", "s3://lake/photos-2/a.jpg", "/data/photos2/a.jpg",
+        "/data/photos", "s3://lake/photos", "s3://lake/photos/", "s3:///photos/a.jpg",
+        "s3://lake/photos/a.jpg?versionId=1", "s3://key:secret@lake/photos/a.jpg",
+        "s3://lake@evil/photos/a.jpg", "s3://la ke/photos/a.jpg", "s3://lake#x/photos/a.jpg",
+        "s3://lake:9000/photos/a.jpg", "http://169.254.169.254/latest", "data:image/png,x",
+        "https://lake/photos/a.jpg", "ftp://lake/photos/a.jpg", "/data/photos/a\0.jpg",
+        "file://server/data/photos/a.jpg", "file:/data/photos/a.jpg",
+    ],
+)  # fmt: skip
+def test_refused(text: str | None) -> None:
+    assert URIS.judge(text).refused
+
+
+def test_a_refused_uri_is_told_without_its_secrets_and_stays_distinct() -> None:
+    first, second = (URIS.judge(f"s3://key:secret{n}@lake/photos/a.jpg").uri for n in range(2))
+    assert "secret" not in first
+    assert first != second
+    signed = URIS.judge("https://lake/photos/a.jpg?X-Amz-Signature=abc123")
+    assert "abc123" not in signed.uri
+    assert signed.refused == "https is not fetched"
+
+
+def test_the_whole_file_system_can_be_allowed() -> None:
+    assert RowUris(["/"]).judge("/etc/motd").refused is None
+    assert RowUris(["/"]).judge("s3://lake/a.jpg").refused

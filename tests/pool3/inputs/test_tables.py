@@ -1,0 +1,285 @@
+"""Tables of inputs: every row is read once, from whatever format, and nothing is guessed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import write_deltalake
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pool3.errors import UsageError
+from pool3.inputs import InputOptions, readers, table_files
+from pool3.inputs.columns import table_columns
+from pool3.inputs.readers import read_share, share_schema
+from pool3.inputs.rows import ROWS_A_FILE, RowMaker
+from pool3.inputs.table_files import Share, TableInput, format_of, table_input
+
+ROWS = {"uri": ["/d/a.jpg", '/d/b,\n"c".jpg', "/d/é.jpg"], "label": ["x", None, "00123"]}
+
+
+def read(where: Path | str, *, glob: str | None = None, **options: Any) -> list[dict[str, Any]]:
+    """Read a table as the tasks of a run would, one after the other."""
+    table = table_input(str(where), glob=glob, first_number=0)
+    asked = InputOptions(
+        inputs=(str(where),), **{"uri_column": "uri", "allow_uri": ("/d",), **options}
+    )
+    return work(table, asked)
+
+
+def work(table: TableInput, asked: InputOptions) -> list[dict[str, Any]]:
+    given = table.schema or share_schema(table.shares[0])
+    columns = table_columns(given, asked, table.uri)
+    maker = RowMaker(columns, asked, [(0, table.uri)])
+    rows: list[dict[str, Any]] = []
+    for told in table.shares:
+        share = Share.from_json(told.to_json())
+        for position, batch in read_share(share, given, columns.carried):
+            positions = pa.array(range(position, position + batch.num_rows), pa.int64())
+            for piece in maker.rows(batch, positions):
+                rows += piece.to_pylist()
+    return rows
+
+
+def write_csv(path: Path, rows: dict[str, Sequence[Any]]) -> None:
+    import csv
+
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writerow(rows)
+        writer.writerows(
+            ["" if one is None else one for one in row] for row in zip(*rows.values(), strict=True)
+        )
+
+
+def write_json(path: Path, rows: dict[str, Sequence[Any]]) -> None:
+    lines = [
+        json.dumps(dict(zip(rows, row, strict=True))) for row in zip(*rows.values(), strict=True)
+    ]
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+WRITERS = {
+    "t.parquet": lambda path, rows: pq.write_table(pa.table(rows), path, row_group_size=2),
+    "t.csv": write_csv,
+    "t.tsv": write_csv,
+    "t.jsonl": write_json,
+    "t.json": write_json,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, packed: bool) -> None:
+    path = tmp_path / name
+    WRITERS[name](path, ROWS)
+    if packed and path.suffix != ".parquet":
+        packed_path = path.with_name(f"{name}.gz")
+        packed_path.write_bytes(gzip.compress(path.read_bytes()))
+        path = packed_path
+    rows = read(path)
+    assert [row["uri"] for row in rows] == ROWS["uri"]
+    assert [row["image_id"] for row in rows] == ROWS["uri"]
+    assert [row["meta"] for row in rows] == [{"label": label} for label in ROWS["label"]]
+    assert [row["position"] for row in rows] == [0, 1, 2]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 12))
+def test_shares_cover_each_row_of_a_parquet_file_once(
+    tmp_path_factory: pytest.TempPathFactory, n_rows: int, group: int, parts: int
+) -> None:
+    path = tmp_path_factory.mktemp("shares") / "t.parquet"
+    pq.write_table(pa.table({"n": list(range(n_rows))}), path, row_group_size=group)
+    schema = pa.schema([("n", pa.int64())])
+    found = []
+    for part in range(parts):
+        share = Share(
+            source="s", file=str(path), format="parquet", number=3, part=part, parts=parts
+        )
+        for position, batch in read_share(share, schema, schema):
+            places = range(position, position + batch.num_rows)
+            found += list(zip(places, batch.column(0).to_pylist(), strict=True))
+    assert sorted(found) == [(3 * ROWS_A_FILE + n, n) for n in range(n_rows)]
+
+
+def test_a_large_file_is_shared_and_read_in_small_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_files, "SHARE_BYTES", 4 << 10)
+    monkeypatch.setattr(readers, "_BATCH_BYTES", 1 << 10)
+    pictures = [bytes([n]) * 512 for n in range(100)]
+    table = pa.table({"id": [str(n) for n in range(100)], "bytes": pictures})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=10, compression="none")
+    found = table_input(str(tmp_path / "t.parquet"), glob=None, first_number=0)
+    assert len(found.shares) > 5
+    schema = share_schema(found.shares[0])
+    sizes = [b.num_rows for share in found.shares for _, b in read_share(share, schema, schema)]
+    assert sum(sizes) == 100
+    assert max(sizes) <= 2
+    rows = work(found, InputOptions(inputs=("t",), content_column="bytes", id_column="id"))
+    assert {row["image_id"]: row["content"] for row in rows} == {
+        str(n): picture for n, picture in enumerate(pictures)
+    }
+    assert {row["uri"] for row in rows} == {str(tmp_path / "t.parquet")}
+    assert {row["size"] for row in rows} == {512}
+    assert {row["refused"] for row in rows} == {None}
+
+
+def test_a_listing_brings_its_own_size_etag_and_time(tmp_path: Path) -> None:
+    columns = {
+        "uri": ["/d/1", "/d/2", "/d/3"],
+        "bytes": ["10", "20", ""],
+        "tag": ['"abc"', "def", ""],
+        "at": ["2026-01-02T03:04:05.678Z", "2026-01-02 03:04:05", ""],
+    }
+    write_csv(tmp_path / "t.csv", columns)
+    rows = read(tmp_path / "t.csv", size_column="bytes", etag_column="tag", modified_column="at")
+    assert [row["size"] for row in rows] == [10, 20, None]
+    assert [row["etag"] for row in rows] == ["abc", "def", None]
+    assert [row["modified_at"] and row["modified_at"].isoformat() for row in rows] == [
+        "2026-01-02T03:04:05.678000+00:00", "2026-01-02T03:04:05+00:00", None
+    ]  # fmt: skip
+    assert "meta" not in rows[0]
+    columns["bytes"][1] = "many"
+    write_csv(tmp_path / "t.csv", columns)
+    with pytest.raises(UsageError, match="number of bytes"):
+        read(tmp_path / "t.csv", size_column="bytes")
+
+
+def test_ids_come_from_a_column_or_a_base(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"uri": ["/d/x/1.jpg", "/e/2.jpg", None], "n": [7, 8, 9]}), path)
+    assert [row["image_id"] for row in read(path, id_column="n")] == ["7", "8", "9"]
+    rows = read(path, id_from="relative:/d", allow_uri=("/",))
+    assert [row["image_id"] for row in rows[:2]] == ["x/1.jpg", "/e/2.jpg"]
+    assert [row["refused"] for row in rows] == [None, "not below the base of --id-from", "no uri"]
+    pq.write_table(pa.table({"uri": ["/d/1", "/d/2"], "n": ["a", None]}), path)
+    with pytest.raises(UsageError, match=r"column n of \S+, row 2 of file 1"):
+        read(path, id_column="n")
+
+
+def test_rows_that_may_not_be_fetched_are_still_rows(tmp_path: Path) -> None:
+    uris = ["/d/ok.jpg", "/etc/passwd", None, "http://x/y", "s3://k:s@b/x", None]
+    pq.write_table(pa.table({"uri": pa.array(uris, pa.string())}), tmp_path / "t.parquet")
+    rows = read(tmp_path / "t.parquet")
+    assert [row["refused"] is None for row in rows] == [True] + [False] * 5
+    assert len({row["image_id"] for row in rows}) == 6
+
+
+def test_folders_of_files_and_their_partitions(tmp_path: Path) -> None:
+    for day in ("2026-01-01", "__HIVE_DEFAULT_PARTITION__"):
+        folder = tmp_path / "t" / f"day={day}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"uri": [f"/d/{day}"]}), folder / "part.parquet")
+    (tmp_path / "t" / "_SUCCESS").write_bytes(b"")
+    (tmp_path / "t" / "readme.txt").write_bytes(b"x")
+    (tmp_path / "t" / "empty.csv").write_bytes(b"")
+    found = table_input(str(tmp_path / "t"), glob=None, first_number=5)
+    assert found.set_aside == {"bookkeeping": 1, "not_a_table": 1, "empty_file": 1}
+    assert [share.number for share in found.shares] == [5, 6]
+    metas = [row["meta"] for row in read(tmp_path / "t")]
+    assert metas == [{"day": "2026-01-01"}, {"day": None}]
+    assert len(read(tmp_path / "t", glob="day=2026*/*")) == 1
+    assert len(read(tmp_path / "t" / "*" / "*.parquet")) == 2
+
+
+def test_files_with_other_columns_than_the_first_are_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"uri": ["/d/1"], "n": [1]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"uri": ["/d/2"], "more": [1]}), tmp_path / "b.parquet")
+    with pytest.raises(UsageError, match=r"more in \S+b.parquet"):
+        read(tmp_path)
+    pq.write_table(pa.table({"uri": ["/d/2"], "n": ["x"]}), tmp_path / "b.parquet")
+    with pytest.raises(UsageError, match=r"b.parquet cannot be read"):
+        read(tmp_path)
+    pq.write_table(pa.table({"uri": ["/d/2"]}), tmp_path / "b.parquet")
+    assert [row["meta"]["n"] for row in read(tmp_path)] == [1, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.parquet", "not parquet"), ("t.csv", "uri,n\n/d/1\n"), ("t.csv", "uri\n\xff\n"),
+        ("t.jsonl", '{"uri": "/d/1"'), ("t.jsonl", '{"uri": 5}'),
+        ("t.jsonl", '{"uri": "/d/1", "a": null}'), ("t.csv", "url\n/d/1\n"),
+        ("t.csv.gz", "not gzip"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_such_table_are_told(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="latin-1")
+    with pytest.raises(UsageError):
+        read(tmp_path / name)
+
+
+def test_json_keeps_its_types_and_dates_stay_text(tmp_path: Path) -> None:
+    values = {
+        "n": 3,
+        "f": 0.5,
+        "ok": True,
+        "at": "2026-01-01",
+        "deep": {"tags": ["a"], "on": "2026-01-01 00:00:00"},
+    }
+    (tmp_path / "t.jsonl").write_text(
+        json.dumps({"uri": "/d/1", **values})
+        + "\n"
+        + json.dumps({"uri": "/d/2", "at": "soon"})
+        + "\n"
+    )
+    first, second = read(tmp_path / "t.jsonl")
+    assert first["meta"] == values
+    assert second["meta"]["at"] == "soon"
+
+
+def test_delta_is_read_at_its_newest_version_with_its_partitions(tmp_path: Path) -> None:
+    uri = str(tmp_path / "t")
+    days = ["x y:%1", "é/", "x y:%1"]
+    first = pa.table(
+        {"uri": ["/d/1", "/d/2", "/d/3"], "day": days, "n": pa.array([1, 2, 3], pa.int16())}
+    )
+    write_deltalake(
+        uri,
+        pa.table({"uri": ["/d/old"], "day": ["x"], "n": pa.array([0], pa.int16())}),
+        partition_by=["day"],
+    )
+    write_deltalake(uri, first, mode="overwrite")
+    rows = read(uri)
+    assert {(row["uri"], row["meta"]["day"], row["meta"]["n"]) for row in rows} == {
+        ("/d/1", days[0], 1), ("/d/2", days[1], 2), ("/d/3", days[2], 3)
+    }  # fmt: skip
+    assert len({row["position"] for row in rows}) == 3
+    for loose in (f"{uri}/*/*.parquet", next((tmp_path / "t").glob("day=*"))):
+        with pytest.raises(UsageError, match="Delta"):
+            read(loose)
+    with pytest.raises(UsageError, match="--glob"):
+        read(uri, glob="*.parquet")
+
+
+@pytest.mark.parametrize(
+    ("log", "kind"),
+    [(".hoodie/hoodie.properties", "Hudi"), ("metadata/v1.metadata.json", "Iceberg")],
+)
+def test_other_tables_are_never_read_as_loose_files(tmp_path: Path, log: str, kind: str) -> None:
+    folder = tmp_path / "lake" / "t"
+    (folder / log).parent.mkdir(parents=True)
+    (folder / log).write_bytes(b"{}")
+    (folder / "data").mkdir()
+    pq.write_table(pa.table({"uri": ["/d/1"]}), folder / "data" / "a.parquet")
+    for where in (folder, folder / "data", folder / "data" / "a.parquet", tmp_path / "lake"):
+        with pytest.raises(UsageError, match=kind):
+            read(where)
+
+
+def test_formats_by_name() -> None:
+    names = {
+        "a.parquet": "parquet", "a.PQ": "parquet", "a.snappy.parquet": "parquet", "a.csv.gz": "csv",
+        "a.tsv": "csv", "a.jsonl.zst": "json", "a.ndjson": "json", "a.json": "json", "csv": None,
+        "a.jpg": None, "a.parquet.gz": None, "a.csv.bak": None,
+    }  # fmt: skip
+    assert {name: format_of(f"/x/{name}") for name in names} == names
