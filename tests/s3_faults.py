@@ -17,7 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-FAULTS = ("500", "503", "403", "404", "429", "expired", "silent", "slow", "reset", "short")
+FAULTS = (
+    "500", "503", "429", "403", "404", "expired", "silent", "slow", "trickle", "reset", "short",
+)  # fmt: skip
 
 _ANSWERS = {
     "500": (500, "InternalError"),
@@ -45,7 +47,7 @@ class FaultProxy:
     upstream
         ``http://host:port`` of the real server.
     stall_s
-        How long ``silent`` and ``slow`` say nothing before they close the connection.
+        How long ``silent``, ``slow`` and ``trickle`` last before the connection is closed.
     """
 
     def __init__(self, upstream: str, *, stall_s: float = 30.0) -> None:
@@ -75,8 +77,8 @@ class FaultProxy:
             ``s3://bucket/key``; the key may end in ``*`` for every object that begins so.
         fault
             ``500``, ``503``, ``429``, ``403``, ``404``, ``expired`` (the token is), ``silent`` (no
-            answer), ``slow`` (the answer stops halfway), ``reset`` (the connection is reset
-            halfway), or ``short`` (the connection ends halfway).
+            answer), ``slow`` (the answer stops halfway), ``trickle`` (it comes byte by byte from
+            there), ``reset`` (the connection is reset halfway), or ``short`` (it ends halfway).
         """
         if fault not in FAULTS:
             raise ValueError(f"expected one of {', '.join(FAULTS)}, found {fault!r}")
@@ -178,6 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if fault == "slow":
             self.faults.stopped.wait(self.faults.stall_s)
+        elif fault == "trickle":
+            ends = time.monotonic() + self.faults.stall_s
+            while time.monotonic() < ends and not self.faults.stopped.wait(0.05):
+                self.wfile.write(b"\0")
         elif fault == "reset":
             time.sleep(0.05)  # else the reset overtakes the half that was sent
             linger = struct.pack("ii", 1, 0)

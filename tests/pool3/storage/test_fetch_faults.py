@@ -88,7 +88,7 @@ def test_a_stalled_connection_is_left_for_another(
     assert s3_faults.proxy.reads(picture) == 2
 
 
-@pytest.mark.parametrize("fault", ["silent", "slow", "503"])
+@pytest.mark.parametrize("fault", ["silent", "slow", "trickle", "503"])
 @pytest.mark.parametrize("attempts", [1, 50])
 def test_the_deadline_holds_for_all_attempts_together(
     s3_faults: FaultyBucket,
