@@ -25,6 +25,7 @@ import os
 import resource
 import signal
 import struct
+import sys
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -62,6 +63,7 @@ def main(socket_fd: int, memory_fd: int, settings: str) -> None:
     _limit(resource.RLIMIT_DATA, config["memory_limit_bytes"])
     _limit(resource.RLIMIT_CORE, 0)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # as many decoders as there are CPUs do without
+    _quieten_libraries()
     module, name = config["function"].split(":")
     decoder = _Decoder(socket_fd, memory_fd, getattr(import_module(module), name), config)
     with suppress(BrokenPipeError, ConnectionResetError):
@@ -147,6 +149,14 @@ class _Decoder:
         message = memoryview(HEADER.pack(kind, len(payload)) + payload)
         while message:
             message = message[os.write(self._socket_fd, message) :]
+
+
+def _quieten_libraries() -> None:
+    """Let only Python write to stderr: libtiff tells it of each damaged picture in many lines."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _limit(what: int, most: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pool3.decode import Picture
+from pool3.decode import Picture, decode
 from pool3.decode_pool import DecodePool
 from pool3.decoder import DecoderNotStarted
 from pool3.errors import PictureError
@@ -109,6 +110,30 @@ def test_decoders_that_cannot_start_are_one_clear_error(good: bytes, function: s
     ):
         list(pool.decode([(0, good), (1, good)]))
     assert time.monotonic() - started < 30
+
+
+def test_a_damaged_picture_fills_no_log_and_an_error_of_ours_does(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    damaged = damaged_tiff()
+    with pytest.raises(PictureError):
+        decode(damaged)
+    assert "LZWDecode" in capfd.readouterr().err  # it is such a picture
+    with faulty_pool(processes=1) as pool:
+        outcomes = [found for _, found in pool.decode(enumerate([damaged, b"raise"]))]
+    assert [getattr(found, "code", "ok") for found in outcomes] == ["corrupt", "decoder_crashed"]
+    written = capfd.readouterr().err
+    assert "LZWDecode" not in written
+    assert "RuntimeError: not an error of the picture" in written
+
+
+def damaged_tiff() -> bytes:
+    """A TIFF of which libtiff complains to stderr."""
+    file = io.BytesIO()
+    draw_scene(1, size=(60, 40)).save(file, "TIFF", compression="tiff_lzw")
+    data = bytearray(file.getvalue())
+    data[20:200] = bytes(180)
+    return bytes(data)
 
 
 def test_closing_does_not_wait_for_a_hanging_picture(good: bytes) -> None:
