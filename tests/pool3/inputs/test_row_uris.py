@@ -74,6 +74,22 @@ def test_refused(text: str | None) -> None:
     assert URIS.judge(text).refused
 
 
+def test_why_a_uri_is_refused_is_told() -> None:
+    reasons = {
+        "/data/photos/a/../b.jpg": "'..'",
+        "s3://lake/photos/a/../b.jpg": "'..'",
+        "s3://key:secret@lake/photos/a.jpg": "credentials",
+        "s3://lake/photos/a.jpg?x=1": "options",
+        "s3://lake:9000/photos/a.jpg": "name of a bucket",
+        "hdfs://node:9000:1/a.jpg": "name of a bucket",
+        "hdfs://node:9000/a.jpg": "prefix",
+        "s3a://lake/photos/a.jpg": "kind of uri",
+        "photos/a.jpg": "relative",
+    }
+    for text, reason in reasons.items():
+        assert reason in str(URIS.judge(text).refused)
+
+
 def test_a_refused_uri_is_told_without_its_secrets_and_stays_distinct() -> None:
     first, second = (URIS.judge(f"s3://key:secret{n}@lake/photos/a.jpg").uri for n in range(2))
     assert "secret" not in first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pool3 import storage
 from pool3.errors import UsageError
 from pool3.inputs import InputOptions, readers, table_files
 from pool3.inputs.columns import table_columns
@@ -259,6 +261,19 @@ def test_delta_is_read_at_its_newest_version_with_its_partitions(tmp_path: Path)
             read(loose)
     with pytest.raises(UsageError, match="--glob"):
         read(uri, glob="*.parquet")
+
+
+def test_tables_in_a_bucket_are_read_where_they_are(s3_bucket: str, tmp_path: Path) -> None:
+    for name, write in WRITERS.items():
+        write(tmp_path / name, ROWS)
+        storage.put_file(f"{s3_bucket}/tables/{name}", tmp_path / name)
+        rows = read(f"{s3_bucket}/tables/{name}")
+        assert [row["uri"] for row in rows] == ROWS["uri"]
+    delta = {"aws_conditional_put": "etag", "aws_endpoint": os.environ["AWS_ENDPOINT_URL"]}
+    write_deltalake(f"{s3_bucket}/delta", pa.table(ROWS), storage_options=delta)
+    assert [row["meta"]["label"] for row in read(f"{s3_bucket}/delta")] == ROWS["label"]
+    with pytest.raises(UsageError, match="Delta"):
+        read(f"{s3_bucket}/delta/*.parquet")
 
 
 @pytest.mark.parametrize(
