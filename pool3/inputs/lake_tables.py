@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pool3 import storage
 from pool3.errors import UsageError
 
-DELTA, HUDI, ICEBERG = "Delta", "Hudi", "Iceberg"
-_LOGS = {"_delta_log": DELTA, ".hoodie": HUDI}
+DELTA, HUDI, ICEBERG, FEATURES = "Delta", "Hudi", "Iceberg", "feature"
+# A feature table has _pool3 from its first moment, and a log only after its first commit.
+_LOGS = {"_delta_log": DELTA, ".hoodie": HUDI, "_pool3": FEATURES}
 _ICEBERG_SUFFIX = ".metadata.json"
 
 
 def table_kind(folder: str) -> str | None:
-    """Return ``Delta``, ``Hudi`` or ``Iceberg`` when a folder is such a table, else None.
+    """Return what kind of table a folder is, ``Delta`` for example, None when it is none.
 
     Parameters
     ----------

@@ -202,7 +202,7 @@ class RowMaker:
 
     def _etags(self, batch: pa.RecordBatch) -> pa.Array | None:
         column = self._column(batch, "etag")
-        return None if column is None else pc.utf8_trim(column, characters='"')
+        return None if column is None else pc.replace_substring_regex(column, '^W/|"', "")
 
     def _meta(self, batch: pa.RecordBatch) -> pa.Array | None:
         meta = self._columns.meta

@@ -50,7 +50,9 @@ def test_each_picture_is_listed_once_in_files_of_a_bounded_length(
 
 
 @pytest.mark.parametrize("rows_a_file", [1, 2, 100])
-@pytest.mark.parametrize("log", ["_delta_log/0.json", ".hoodie/x", "metadata/1.metadata.json"])
+@pytest.mark.parametrize(
+    "log", ["_delta_log/0", ".hoodie/x", "metadata/1.metadata.json", "_pool3/x"]
+)
 def test_a_table_below_the_folder_is_left_out_however_late_its_log_is_seen(
     tmp_path: Path, rows_a_file: int, log: str
 ) -> None:
@@ -83,7 +85,7 @@ def test_a_bucket_is_listed_with_its_etags(s3_bucket: str) -> None:
     storage.put(f"{s3_bucket}/photos/a%20b#.jpg", b"abc")
     storage.put(f"{s3_bucket}/features/_delta_log/0.json", b"{}")
     storage.put(f"{s3_bucket}/features/0.parquet", b"x")
-    staged = stage_listing(InputOptions(inputs=(s3_bucket,)), f"{s3_bucket}/_pool3/run")
+    staged = stage_listing(InputOptions(inputs=(s3_bucket,)), f"{s3_bucket}/features/_pool3/run")
     (row,) = rows_of(staged)
     assert row["uri"] == row["image_id"] == f"{s3_bucket}/photos/a%20b#.jpg"
     assert row["etag"] == "900150983cd24fb0d6963f7d28e17f72"

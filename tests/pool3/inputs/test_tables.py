@@ -139,7 +139,7 @@ def test_a_listing_brings_its_own_size_etag_and_time(tmp_path: Path) -> None:
     columns = {
         "uri": ["/d/1", "/d/2", "/d/3"],
         "bytes": ["10", "20", ""],
-        "tag": ['"abc"', "def", ""],
+        "tag": ['W/"abc"', "def", ""],
         "at": ["2026-01-02T03:04:05.678Z", "2026-01-02 03:04:05", ""],
     }
     write_csv(tmp_path / "t.csv", columns)
@@ -166,6 +166,18 @@ def test_ids_come_from_a_column_or_a_base(tmp_path: Path) -> None:
     pq.write_table(pa.table({"uri": ["/d/1", "/d/2"], "n": ["a", None]}), path)
     with pytest.raises(UsageError, match=r"column n of \S+, row 2 of file 1"):
         read(path, id_column="n")
+
+
+def test_bytes_are_taken_from_the_table_whatever_their_uri(tmp_path: Path) -> None:
+    uris = ["/d/x.jpg", "https://shop/y.jpg?w=1", None]
+    pq.write_table(pa.table({"uri": uris, "bytes": [b"x", b"yy", None]}), tmp_path / "t.parquet")
+    rows = read(tmp_path / "t.parquet", content_column="bytes", allow_uri=())
+    assert [row["refused"] for row in rows] == [None] * 3
+    assert [row["content"] for row in rows] == [b"x", b"yy", b""]
+    assert [row["size"] for row in rows] == [1, 2, 0]
+    assert rows[0]["image_id"] == rows[0]["uri"] == "/d/x.jpg"
+    assert rows[2]["uri"] == str(tmp_path / "t.parquet")
+    assert len({row["image_id"] for row in rows}) == 3
 
 
 def test_rows_that_may_not_be_fetched_are_still_rows(tmp_path: Path) -> None:
