@@ -183,20 +183,30 @@ def ceiling(engine_name: str) -> Timed:
     from pool3.decode import DecodeLimits
     from pool3.engines import load_engine
     from pool3.features.extraction import InProcessDecoder, PictureInput, RowFacts, extract
+    from pool3.features.schema import FEATURE_SCHEMA
+    from pool3.features.twins import Twins
     from pool3.models import load_model
 
     model = load_model("seeded")
     engine = load_engine(model.graph, name=engine_name, precision="auto", threads=CORES)
-    facts = RowFacts(run_id="r", model_id="m", engine="e", precision="p", dimension=2048)
+    facts = RowFacts(
+        run_id="r",
+        model_id="m",
+        engine="e",
+        precision="p",
+        dimension=2048,
+        schema=FEATURE_SCHEMA,
+    )
 
     def run(uris: list[str]) -> None:
         limits = DecodeLimits()
         extract(
-            (PictureInput(uri, uri, None) for uri in uris),
+            (PictureInput(image_id=uri, uri=uri) for uri in uris),
             model=engine,
             append=lambda batch: None,
             facts=facts,
             decoder=InProcessDecoder(model.input_size, model.resize, limits),
+            twins=Twins(None, None),
             batch_size=BATCH,
             max_bytes=limits.max_bytes,
         )

@@ -200,6 +200,7 @@ def _compact(
         read_version=table.version,
         run_id=report.run_id,
         facts={"job": JOB, "run_id": report.run_id},
+        data_change=report.counts["gone"] > 0,
     )
     return _newest(config)
 

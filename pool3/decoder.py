@@ -160,7 +160,9 @@ class Decoder:
         size = self._settings.size
         rgb = np.frombuffer(self._memory, np.uint8).reshape(size, size, 3).copy()
         small = self._receive(deadline, _MAX_THUMBNAIL)[1] if facts["thumbnail"] else None
-        return Picture(rgb, facts["width"], facts["height"], facts["format"], small)
+        return Picture(
+            rgb, facts["width"], facts["height"], facts["format"], small, facts["seconds"]
+        )
 
     def _await_ready(self) -> None:
         if self._ready:

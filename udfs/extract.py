@@ -7,65 +7,60 @@ import resource
 import socket
 import time
 import warnings
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.sql import types as T
 
 from pool3.decode import DecodeLimits
 from pool3.decode_pool import DecodePool
-from pool3.engines import Engine, cached_engine, loads
+from pool3.engines import Engine, cached_engine, loads, pin_gpu
 from pool3.features.extraction import PictureInput, RowFacts, extract
 from pool3.features.parts import PartWriter, part_name
 from pool3.features.summary import TaskSummary
-from pool3.storage import StoredObject
+from pool3.features.table import FeatureTable
+from pool3.features.twins import Twins
 from udfs.spread import Batches, TaskFunction, summary
-
-INPUT_SCHEMA = T.StructType(
-    [
-        T.StructField("image_id", T.StringType(), nullable=False),
-        T.StructField("uri", T.StringType(), nullable=False),
-        T.StructField("modified_at", T.TimestampType()),
-        T.StructField("known_ok", T.BooleanType(), nullable=False),
-    ]
-)
-
-
-def input_rows(objects: Sequence[StoredObject], ok_ids: Set[str]) -> pa.Table:
-    """Return listed objects as rows of `INPUT_SCHEMA`; the id of a picture is its uri."""
-    uris = [found.uri for found in objects]
-    return pa.table(
-        {
-            "image_id": uris,
-            "uri": uris,
-            "modified_at": [found.modified_at for found in objects],
-            "known_ok": [uri in ok_ids for uri in uris],
-        }
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractSettings:
-    """What a task needs to know besides the graph; small, shipped with the function."""
+    """What a task needs to know besides the graph; small, shipped with the function.
 
-    table_uri: str
+    Attributes
+    ----------
+    table_uri
+        Where parts are stored; None for a trial whose rows go nowhere.
+    gpu
+        Whether each task was promised a GPU.
+    decode_function
+        ``module:name`` of what decodes, for tests; see `pool3.decode_pool.DecodePool`.
+    """
+
+    table_uri: str | None
     run_id: str
     model_id: str
     dimension: int
+    schema: pa.Schema
     input_size: int
     resize: str
     engine: str
     precision: str
     threads: int
+    gpu: bool
     batch_size: int
     limits: DecodeLimits
+    thumbnail_side: int | None
+    decode_function: str
+    timeout_s: float
 
 
-def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
-    """Return the function for ``DataFrame.mapInArrow`` that extracts one partition.
+def extract_part(
+    settings: ExtractSettings, graph: Any, table: FeatureTable | None, known: Any
+) -> TaskFunction:
+    """Return the function for ``DataFrame.mapInArrow`` that extracts one partition of a plan.
 
     Parameters
     ----------
@@ -74,13 +69,18 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
     graph
         Spark broadcast of the frozen graph's bytes; it is opened only by a worker that has not
         loaded the model yet, however many tasks that worker runs.
+    table
+        The version that the run began from, None when there is none.
+    known
+        Spark broadcast of where that version holds features, a `KnownContent` or None.
     """
 
     def run(batches: Batches) -> Batches:
         # Damaged pictures make Pillow warn; what matters of it is the row's error_detail.
         warnings.filterwarnings("ignore", module="PIL")
         context = TaskContext.get()
-        partition = context.partitionId() if context is not None else 0
+        if settings.gpu:
+            pin_gpu(_gpu_addresses(context))
         # The decoders start while the engine loads.
         decoder = _worker_decoder(settings)
         cpu_before = _cpu_s() + decoder.cpu_s
@@ -94,14 +94,14 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
             threads=settings.threads,
         )
         load_s = time.perf_counter() - started
-        name = part_name(settings.run_id, partition)
-        with PartWriter(settings.table_uri, name, settings.dimension) as part:
+        with _part(settings, context) as part:
             tally = extract(
                 _inputs(batches),
                 model=engine,
                 append=part.append,
                 facts=_row_facts(settings, engine),
                 decoder=decoder,
+                twins=Twins(table, known.value),
                 batch_size=settings.batch_size,
                 max_bytes=settings.limits.max_bytes,
             )
@@ -113,9 +113,13 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
                 file=file,
                 ok=tally.ok,
                 failed=tally.failed,
+                copied=tally.copied,
+                unchanged=tally.unchanged,
                 kept=tally.kept,
                 errors=dict(tally.errors),
                 seconds=dict(tally.seconds),
+                slowest=tally.slowest.found,
+                largest=tally.largest.found,
                 cpu_s=_cpu_s() + decoder.cpu_s - cpu_before,
                 engine=engine.name,
                 precision=engine.precision,
@@ -128,6 +132,35 @@ def extract_part(settings: ExtractSettings, graph: Any) -> TaskFunction:
     return run
 
 
+def _gpu_addresses(context: TaskContext | None) -> list[str]:
+    resources = {} if context is None else context.resources()
+    return list(resources["gpu"].addresses) if "gpu" in resources else []
+
+
+class _NoPart:
+    """Takes the rows of a trial, which are stored nowhere."""
+
+    def __enter__(self) -> _NoPart:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Drop rows."""
+
+    def finish(self) -> None:
+        """Store nothing."""
+
+
+def _part(settings: ExtractSettings, context: TaskContext | None) -> PartWriter | _NoPart:
+    if settings.table_uri is None:
+        return _NoPart()
+    partition = context.partitionId() if context is not None else 0
+    name = part_name(settings.run_id, partition)
+    return PartWriter(settings.table_uri, name, settings.dimension, settings.schema)
+
+
 def _taken(graph: Any) -> bytes:
     """Return a broadcast's value without this worker keeping it: the engine has its own copy."""
     value: bytes = graph.value
@@ -135,7 +168,8 @@ def _taken(graph: Any) -> bytes:
     return value
 
 
-_decoders: dict[ExtractSettings, DecodePool] = {}
+_Decoding = tuple[int, int, str, DecodeLimits, int | None, str, float]
+_decoders: dict[_Decoding, DecodePool] = {}
 
 
 def _worker_decoder(settings: ExtractSettings) -> DecodePool:
@@ -143,17 +177,29 @@ def _worker_decoder(settings: ExtractSettings) -> DecodePool:
 
     A worker that is reused by another job closes what the first one left.
     """
-    if settings not in _decoders:
+    key = (
+        settings.threads,
+        settings.input_size,
+        settings.resize,
+        settings.limits,
+        settings.thumbnail_side,
+        settings.decode_function,
+        settings.timeout_s,
+    )
+    if key not in _decoders:
         for pool in _decoders.values():
             pool.close()
         _decoders.clear()
-        _decoders[settings] = DecodePool(
+        _decoders[key] = DecodePool(
             processes=settings.threads,
             size=settings.input_size,
             resize=settings.resize,
             limits=settings.limits,
+            timeout_s=settings.timeout_s,
+            thumbnail_side=settings.thumbnail_side,
+            function=settings.decode_function,
         )
-    return _decoders[settings]
+    return _decoders[key]
 
 
 def _row_facts(settings: ExtractSettings, engine: Engine) -> RowFacts:
@@ -163,13 +209,18 @@ def _row_facts(settings: ExtractSettings, engine: Engine) -> RowFacts:
         engine=engine.name,
         precision=engine.precision,
         dimension=settings.dimension,
+        schema=settings.schema,
     )
+
+
+_OF_INPUTS = {field.name for field in fields(PictureInput)}
 
 
 def _inputs(batches: Batches) -> Iterator[PictureInput]:
     for batch in batches:
-        for row in batch.to_pylist():
-            yield PictureInput(row["image_id"], row["uri"], row["modified_at"], row["known_ok"])
+        taken = batch.select([name for name in batch.schema.names if name in _OF_INPUTS])
+        for row in taken.to_pylist():
+            yield PictureInput(**row)
 
 
 def _cpu_s() -> float:

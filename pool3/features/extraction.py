@@ -6,13 +6,14 @@ Knows nothing of Spark: a task calls `extract`, and so may a test or a notebook.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,20 +22,46 @@ import pyarrow as pa
 from pool3 import storage
 from pool3.decode import DecodeLimits, Picture, decode_resized
 from pool3.errors import PictureError, StorageError
-from pool3.features.schema import FAILED, FEATURE_SCHEMA, OK, TRANSIENT_ERRORS
+from pool3.features.prefetch import prefetched
+from pool3.features.schema import FAILED, OK, TRANSIENT_ERRORS
+from pool3.features.twins import Done, Twins
+
+MOST_NAMED = 5
+FETCH_DEADLINE_S = 120.0
 
 #: ``uint8 (n, size, size, 3)`` to ``float32 (n, d)``.
 Model = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PictureInput:
-    """One input: `known_ok` tells that the table holds features of this id already."""
+    """One input, and what the table knows of it.
+
+    Attributes
+    ----------
+    image_id, uri, etag, modified_at, meta
+        As in the feature table; `size` is in bytes, None where nobody told.
+    content
+        The bytes, where the input holds them; then nothing is fetched.
+    refused
+        Why the uri may not be fetched; such an input is a row with the error ``denied``.
+    known_ok
+        The table holds features of this id already.
+    known_sha256
+        Digest of the bytes that those were made from, where the input tells nothing by which a
+        change could be seen: with equal bytes, the row stays as it is.
+    """
 
     image_id: str
     uri: str
-    modified_at: datetime | None
+    size: int | None = None
+    etag: str | None = None
+    modified_at: datetime | None = None
+    meta: Mapping[str, Any] | None = None
+    content: bytes | None = None
+    refused: str | None = None
     known_ok: bool = False
+    known_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,22 +73,50 @@ class RowFacts:
     engine: str
     precision: str
     dimension: int
+    schema: pa.Schema
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts and seconds of one task."""
+    """Counts and seconds of one task.
+
+    `ok` counts rows with features, `copied` those among them that cost no inference. `unchanged`
+    inputs stay the row that they were, as do the ids in `kept`, whose ok row a transient failure
+    left alone.
+    """
 
     ok: int = 0
     failed: int = 0
-    kept: list[str] = field(default_factory=list)  # ids whose ok row a transient failure left
+    copied: int = 0
+    unchanged: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    slowest: Largest = field(default_factory=lambda: Largest(MOST_NAMED))
+    largest: Largest = field(default_factory=lambda: Largest(MOST_NAMED))
+
+
+class Largest:
+    """The inputs with the largest figures, at most so many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.found: list[tuple[float, str]] = []
+
+    def add(self, figure: float, uri: str) -> None:
+        """Take an input in if it is among the largest."""
+        if len(self.found) < self._most:
+            heapq.heappush(self.found, (figure, uri))
+        else:
+            heapq.heappushpop(self.found, (figure, uri))
 
 
 @dataclass(slots=True, eq=False)
 class Prepared:
-    """One input after fetching and decoding: a picture, or an error with its code."""
+    """One input after fetching and decoding: a picture, an error with its code, or a `twin`.
+
+    A twin has the bytes of a picture that the table or this task has done already.
+    """
 
     source: PictureInput
     picture: Picture | None = None
@@ -69,6 +124,9 @@ class Prepared:
     detail: str | None = None
     sha256: str | None = None
     length: int | None = None
+    fetch_s: float = 0.0
+    unchanged: bool = False
+    twin: bool = False
 
 
 class Decoder(Protocol):
@@ -114,45 +172,77 @@ class InProcessDecoder:
 
 
 def prepare(
-    inputs: Iterable[PictureInput], decoder: Decoder, *, max_bytes: int, seconds: dict[str, float]
+    inputs: Iterable[PictureInput],
+    decoder: Decoder,
+    twins: Twins,
+    *,
+    max_bytes: int,
+    seconds: dict[str, float],
 ) -> Iterator[Prepared]:
     """Fetch and decode inputs; what goes wrong is a row, never an exception.
 
-    Inputs that cannot be fetched never reach the decoder; they come out before the next that can.
+    Inputs that are not decoded come out before the next that is.
     """
-    unfetched: deque[Prepared] = deque()
+    settled: deque[Prepared] = deque()
 
     def fetched() -> Iterator[tuple[Prepared, bytes]]:
-        for source in inputs:
-            started = time.perf_counter()
-            prepared, data = _fetched(source, max_bytes)
-            seconds["fetch"] += time.perf_counter() - started
-            if data is None:
-                unfetched.append(prepared)
+        arrivals = prefetched(
+            inputs,
+            lambda source: _fetched(source, max_bytes),
+            size_of=lambda _, arrival: len(arrival[1] or b""),
+            expected_size=lambda source: source.size,
+        )
+        for _, (prepared, data) in arrivals:
+            seconds["fetch"] += prepared.fetch_s
+            if data is None or _is_settled(prepared, twins):
+                settled.append(prepared)
             else:
                 yield prepared, data
             del data  # else two files are held while the next is fetched
 
     for prepared, outcome in decoder.decode(fetched()):
-        while unfetched:
-            yield unfetched.popleft()
+        while settled:
+            yield settled.popleft()
         if isinstance(outcome, PictureError):
             prepared.error, prepared.detail = outcome.code, outcome.detail
         else:
             prepared.picture = outcome
         yield prepared
-    yield from unfetched
+    yield from settled
 
 
 def _fetched(source: PictureInput, max_bytes: int) -> tuple[Prepared, bytes | None]:
     prepared = Prepared(source)
+    started = time.perf_counter()
     try:
-        data = storage.fetch(source.uri, max_bytes=max_bytes)
+        data = _content(source, max_bytes)
     except StorageError as error:
         prepared.error, prepared.detail = error.code, str(error)
         return prepared, None
+    finally:
+        prepared.fetch_s = time.perf_counter() - started
     prepared.length, prepared.sha256 = len(data), hashlib.sha256(data).hexdigest()
     return prepared, data
+
+
+def _content(source: PictureInput, max_bytes: int) -> bytes:
+    if source.refused is not None:
+        raise StorageError("denied", source.refused)
+    if source.content is None:
+        return storage.fetch(source.uri, max_bytes=max_bytes)
+    if len(source.content) > max_bytes:
+        raise StorageError(
+            "too_large", f"{len(source.content)} bytes, more than the limit of {max_bytes}"
+        )
+    return source.content
+
+
+def _is_settled(prepared: Prepared, twins: Twins) -> bool:
+    """Tell whether a fetched input needs no decoding, and mark why."""
+    sha256 = prepared.sha256 or ""
+    prepared.unchanged = sha256 == prepared.source.known_sha256
+    prepared.twin = not prepared.unchanged and twins.begun(sha256)
+    return prepared.unchanged or prepared.twin
 
 
 def in_batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
@@ -195,6 +285,7 @@ def extract(
     append: Callable[[pa.RecordBatch], None],
     facts: RowFacts,
     decoder: Decoder,
+    twins: Twins,
     batch_size: int,
     max_bytes: int,
 ) -> Tally:
@@ -203,13 +294,15 @@ def extract(
     Parameters
     ----------
     inputs
-        Read lazily, one batch ahead.
+        Read lazily, a little ahead.
     model
         ``uint8 (n, size, size, 3)`` to ``float32 (n, facts.dimension)``, called once a batch.
     append
-        Receives record batches of `FEATURE_SCHEMA`, in the order of the inputs.
+        Receives record batches of ``facts.schema``.
     decoder
         Makes pictures of the size that the model takes.
+    twins
+        What was done before; pictures with the same bytes are copied from there.
     batch_size
         Most pictures in one call of `model`.
     max_bytes
@@ -218,32 +311,87 @@ def extract(
     Returns
     -------
     Tally
-        ``ok + failed`` is the number of inputs.
+        ``ok + failed`` and the unchanged are together the number of inputs.
     """
     tally = Tally()
     decoding_before = decoder.seconds
-    prepared = prepare(inputs, decoder, max_bytes=max_bytes, seconds=tally.seconds)
+    later: list[Prepared] = []
+    prepared = prepare(inputs, decoder, twins, max_bytes=max_bytes, seconds=tally.seconds)
     for batch in ahead(in_batches(prepared, batch_size), tally.seconds):
         started = time.perf_counter()
-        features = _features(batch, model)
+        done = _done(batch, model, facts)
         tally.seconds["inference"] += time.perf_counter() - started
         started = time.perf_counter()
-        rows = [row for row in batch if _counted(row, tally)]
-        append(_record_batch(rows, features, facts))
+        tally.unchanged += [row.source.image_id for row in batch if row.unchanged]
+        later += [row for row in batch if row.twin]
+        fresh = [row for row in batch if not (row.unchanged or row.twin)]
+        for row in fresh:
+            if row.sha256 is not None:
+                twins.remember(row.sha256, done.get(row) or PictureError(*_error(row)))
+        _append(fresh, done, append, facts, tally)
         tally.seconds["write"] += time.perf_counter() - started
+    with_twins = _twins_done(later, twins)
+    tally.copied = len(with_twins)
+    _append(later, with_twins, append, facts, tally)
     tally.seconds["decode"] = decoder.seconds - decoding_before
     return tally
 
 
-def _features(batch: list[Prepared], model: Model) -> npt.NDArray[np.float32]:
-    pixels = [row.picture.rgb for row in batch if row.picture is not None]
-    if not pixels:
-        return np.empty((0, 0), np.float32)
-    return model(np.stack(pixels))
+def _done(batch: list[Prepared], model: Model, facts: RowFacts) -> dict[Prepared, Done]:
+    """Run the model on what was decoded."""
+    rows = [(row, row.picture) for row in batch if row.picture is not None]
+    if not rows:
+        return {}
+    features = model(np.stack([picture.rgb for _, picture in rows]))
+    return {
+        row: Done(
+            features=vector,
+            width=picture.width,
+            height=picture.height,
+            format=picture.format,
+            thumbnail=picture.thumbnail,
+            engine=facts.engine,
+            precision=facts.precision,
+        )
+        for (row, picture), vector in zip(rows, features, strict=True)
+    }
+
+
+def _error(row: Prepared) -> tuple[str, str]:
+    return row.error or "corrupt", row.detail or ""
+
+
+def _twins_done(rows: list[Prepared], twins: Twins) -> dict[Prepared, Done]:
+    """Give each twin what its bytes came to, an error too."""
+    outcomes = twins.outcomes(row.sha256 or "" for row in rows)
+    done = {}
+    for row in rows:
+        outcome = outcomes[row.sha256 or ""]
+        if isinstance(outcome, PictureError):
+            row.error, row.detail = outcome.code, outcome.detail
+        else:
+            done[row] = outcome
+    return done
+
+
+def _append(
+    rows: list[Prepared],
+    done: Mapping[Prepared, Done],
+    append: Callable[[pa.RecordBatch], None],
+    facts: RowFacts,
+    tally: Tally,
+) -> None:
+    kept = [row for row in rows if _counted(row, tally)]
+    if kept:
+        append(_record_batch(kept, [done.get(row) for row in kept], facts))
 
 
 def _counted(row: Prepared, tally: Tally) -> bool:
     """Count one input; tell whether it becomes a row of the table."""
+    seconds = row.fetch_s + (row.picture.seconds if row.picture is not None else 0.0)
+    tally.slowest.add(round(seconds, 4), row.source.uri)
+    if row.length is not None:
+        tally.largest.add(row.length, row.source.uri)
     if row.error is None:
         tally.ok += 1
         return True
@@ -255,10 +403,7 @@ def _counted(row: Prepared, tally: Tally) -> bool:
     return True
 
 
-def _record_batch(
-    rows: list[Prepared], features: npt.NDArray[np.float32], facts: RowFacts
-) -> pa.RecordBatch:
-    pictures = [row.picture for row in rows]
+def _record_batch(rows: list[Prepared], done: list[Done | None], facts: RowFacts) -> pa.RecordBatch:
     count = len(rows)
     columns: dict[str, pa.Array | list[object]] = {
         "image_id": [row.source.image_id for row in rows],
@@ -266,30 +411,37 @@ def _record_batch(
         "status": [OK if row.error is None else FAILED for row in rows],
         "error": [row.error for row in rows],
         "error_detail": [row.detail for row in rows],
-        "features": _feature_column(np.array([row.error is None for row in rows]), features),
-        "width": [None if picture is None else picture.width for picture in pictures],
-        "height": [None if picture is None else picture.height for picture in pictures],
-        "format": [None if picture is None else picture.format for picture in pictures],
+        "features": _feature_column(done, facts.schema.field("features").type),
         "content_sha256": [row.sha256 for row in rows],
         "content_length": [row.length for row in rows],
+        "etag": [row.source.etag for row in rows],
         "modified_at": [row.source.modified_at for row in rows],
+        "meta": [row.source.meta for row in rows],
         "model_id": [facts.model_id] * count,
-        "engine": [facts.engine] * count,
-        "precision": [facts.precision] * count,
         "run_id": [facts.run_id] * count,
         "extracted_at": [datetime.now(UTC)] * count,
     }
-    arrays = [pa.array(columns[column.name], column.type) for column in FEATURE_SCHEMA]
-    return pa.RecordBatch.from_arrays(arrays, schema=FEATURE_SCHEMA)
+    for name in ("width", "height", "format", "thumbnail"):
+        columns[name] = [None if found is None else getattr(found, name) for found in done]
+    for name in ("engine", "precision"):
+        columns[name] = [getattr(facts if found is None else found, name) for found in done]
+    arrays = [
+        columns[column.name]
+        if isinstance(columns[column.name], pa.Array)
+        else pa.array(columns[column.name], column.type)
+        for column in facts.schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=facts.schema)
 
 
-def _feature_column(ok: npt.NDArray[np.bool_], features: npt.NDArray[np.float32]) -> pa.Array:
-    """Lay ``float32 (n_ok, d)`` out as one list per row, null where a row is not ok."""
-    dimension = features.shape[1]
-    offsets = np.concatenate([[0], np.cumsum(ok * dimension)]).astype(np.int32)
+def _feature_column(done: list[Done | None], kind: pa.DataType) -> pa.Array:
+    """Lay the vectors out as one list per row, null where there is none."""
+    vectors = [found.features for found in done if found is not None]
+    lengths = [0 if found is None else len(found.features) for found in done]
+    flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
     return pa.ListArray.from_arrays(
-        pa.array(offsets),
-        pa.array(features.reshape(-1)),
-        type=FEATURE_SCHEMA.field("features").type,
-        mask=pa.array(~ok),
+        pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)),
+        pa.array(flat),
+        type=kind,
+        mask=pa.array([found is None for found in done]),
     )

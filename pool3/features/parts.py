@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pool3 import storage
-from pool3.features.schema import FEATURE_SCHEMA
 from pool3.storage.tables import TableFile
 
 ROW_GROUP_BYTES = 32 << 20
+_DICTIONARY = (
+    "status", "error", "format", "model_id", "engine", "precision", "run_id",
+)  # fmt: skip
 _OTHER_BYTES_A_ROW = 400  # ids, uris, digests: measured on real paths, before compression
 
 
@@ -38,11 +40,14 @@ class PartWriter:
         File name below it, from `part_name`.
     dimension
         Length of a feature vector; it sets how many rows make a row group of 32 MB.
+    schema
+        Columns of the table.
     """
 
-    def __init__(self, table_uri: str, name: str, dimension: int) -> None:
+    def __init__(self, table_uri: str, name: str, dimension: int, schema: pa.Schema) -> None:
         self._table_uri = table_uri
         self._name = name
+        self._schema = schema
         self._rows_a_group = max(1, ROW_GROUP_BYTES // (4 * dimension + _OTHER_BYTES_A_ROW))
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
@@ -52,10 +57,10 @@ class PartWriter:
     def __enter__(self) -> PartWriter:
         self._folder = tempfile.TemporaryDirectory(prefix="pool3-part-")
         self._path = Path(self._folder.name) / self._name
-        columns = [name for name in FEATURE_SCHEMA.names if name != "features"]
+        columns = [name for name in self._schema.names if name in _DICTIONARY]
         self._file = pq.ParquetWriter(
             self._path,
-            FEATURE_SCHEMA,
+            self._schema,
             compression="zstd",
             use_dictionary=columns,
             use_byte_stream_split=["features.list.element"],
@@ -72,9 +77,10 @@ class PartWriter:
         self._folder.cleanup()
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Add rows of `FEATURE_SCHEMA`."""
+        """Add rows; columns of the schema that they lack are null."""
         if batch.num_rows == 0:
             return
+        batch = self._aligned(batch)
         bounds = pc.min_max(batch.column("image_id")).as_py()
         smallest, largest = bounds["min"], bounds["max"]
         if self._bounds is not None:
@@ -86,9 +92,20 @@ class PartWriter:
         if self._pending_rows >= self._rows_a_group:
             self._flush()
 
+    def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if batch.schema.equals(self._schema):
+            return batch
+        arrays = [
+            batch.column(column.name).cast(column.type)
+            if column.name in batch.schema.names
+            else pa.nulls(batch.num_rows, column.type)
+            for column in self._schema
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
     def _flush(self) -> None:
         if self._pending:
-            table = pa.Table.from_batches(self._pending, FEATURE_SCHEMA)
+            table = pa.Table.from_batches(self._pending, self._schema)
             self._file.write_table(table, row_group_size=self._rows_a_group)
         self._pending, self._pending_rows = [], 0
 

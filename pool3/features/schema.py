@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-OK, FAILED = "ok", "failed"
+OK, FAILED, GONE = "ok", "failed", "gone"
 
 #: Codes that the same bytes will always give; the other codes are tried again by later runs.
 PERMANENT_ERRORS = frozenset(
@@ -28,7 +28,7 @@ FEATURE_SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # ok or failed
+        pa.field("status", pa.string(), nullable=False),  # ok, failed or gone
         pa.field("error", pa.string()),  # null when ok
         pa.field("error_detail", pa.string()),
         pa.field("features", pa.list_(pa.field("element", pa.float32()))),  # null unless ok
@@ -37,7 +37,9 @@ FEATURE_SCHEMA = pa.schema(
         pa.field("format", pa.string()),
         pa.field("content_sha256", pa.string()),
         pa.field("content_length", pa.int64()),
+        pa.field("etag", pa.string()),  # as the listing told it
         pa.field("modified_at", _UTC),
+        pa.field("thumbnail", pa.binary()),  # JPEG, where the run was asked for them
         pa.field("model_id", pa.string(), nullable=False),
         pa.field("engine", pa.string(), nullable=False),
         pa.field("precision", pa.string(), nullable=False),
@@ -45,3 +47,8 @@ FEATURE_SCHEMA = pa.schema(
         pa.field("extracted_at", _UTC, nullable=False),
     ]
 )
+
+
+def feature_schema(meta: pa.StructType | None) -> pa.Schema:
+    """Return the columns of a table whose inputs carry columns of their own as `meta`."""
+    return FEATURE_SCHEMA if meta is None else FEATURE_SCHEMA.append(pa.field("meta", meta))

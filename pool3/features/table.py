@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from pool3 import storage
 from pool3.errors import NotFound, UsageError
-from pool3.features.schema import OK
 from pool3.listing import list_pictures
 from pool3.storage.tables import TableFile, open_table, table_files
 
@@ -53,7 +52,11 @@ class FeatureTable:
 
     def schema(self) -> pa.Schema:
         """Return the Arrow schema of the first file."""
-        with storage.open_input(self.file_uri(self.files[0])) as source:
+        return self.file_schema(self.files[0])
+
+    def file_schema(self, file: TableFile) -> pa.Schema:
+        """Return the Arrow schema of one file."""
+        with storage.open_input(self.file_uri(file)) as source:
             return pq.ParquetFile(source).schema_arrow
 
     def model_uri(self, model_id: str) -> str:
@@ -120,39 +123,3 @@ def _foreign_table(uri: str) -> FeatureTable:
         for object_ in found
     ]
     return FeatureTable(uri=uri, version=None, files=tuple(files))
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """What a table already holds of some ids: those with an ok row, and the files to rewrite."""
-
-    ok_ids: frozenset[str]
-    files: tuple[TableFile, ...]
-
-
-def overlap(table: FeatureTable, ids: Set[str]) -> Overlap:
-    """Find the rows of `table` that a run over `ids` will supersede.
-
-    Only the columns image_id and status are read, of files whose bounds allow a match.
-    """
-    smallest, largest = min(ids), max(ids)
-    ok_ids: set[str] = set()
-    touched = []
-    for file in table.files:
-        if _apart(file, smallest, largest):
-            continue
-        hit = False
-        for batch in table.read(file, ["image_id", "status"]):
-            rows = zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
-            known = [(image_id, status) for image_id, status in rows if image_id in ids]
-            hit = hit or bool(known)
-            ok_ids.update(image_id for image_id, status in known if status == OK)
-        if hit:
-            touched.append(file)
-    return Overlap(frozenset(ok_ids), tuple(touched))
-
-
-def _apart(file: TableFile, smallest: str, largest: str) -> bool:
-    if file.smallest is None or file.largest is None:
-        return False
-    return file.largest < smallest or largest < file.smallest

@@ -80,6 +80,7 @@ def commit(
     read_version: int | None,
     run_id: str,
     facts: Mapping[str, str],
+    data_change: bool = True,
 ) -> int:
     """Publish files and withdraw others in one commit; returns the new version of the table.
 
@@ -95,6 +96,9 @@ def commit(
         Recorded as an application transaction, so that the log tells which runs are in.
     facts
         Recorded in the commit for a person who reads the history.
+    data_change
+        False where the added files hold the very rows of the removed ones, so that whoever follows
+        the table's changes need not read them.
 
     Raises
     ------
@@ -106,8 +110,8 @@ def commit(
     )
     delta_schema = Schema.from_arrow(schema)
     now_ms = int(time.time() * 1000)
-    adds = [_add_action(file, now_ms) for file in added]
-    removes = [RemoveAction(file.path, True, now_ms, file.size, {}) for file in removed]
+    adds = [_add_action(file, now_ms, data_change) for file in added]
+    removes = [RemoveAction(file.path, data_change, now_ms, file.size, {}) for file in removed]
     table = open_table(uri)
     if table is not None and table.version() != read_version:
         raise _conflict(uri, f"it was at version {read_version} and is at {table.version()}")
@@ -125,13 +129,13 @@ def commit(
     return DeltaTable(uri).version()
 
 
-def _add_action(file: TableFile, now_ms: int) -> AddAction:
+def _add_action(file: TableFile, now_ms: int, data_change: bool) -> AddAction:
     stats: dict[str, object] = {"numRecords": file.rows}
     if file.smallest is not None:
         stats["minValues"] = {"image_id": file.smallest}
         stats["maxValues"] = {"image_id": file.largest}
         stats["nullCount"] = {"image_id": 0}
-    return AddAction(file.path, file.size, {}, now_ms, True, json.dumps(stats))
+    return AddAction(file.path, file.size, {}, now_ms, data_change, json.dumps(stats))
 
 
 def _conflict(uri: str, reason: str) -> StorageError:

@@ -61,6 +61,11 @@ def test_small_files_become_one_and_no_row_changes(spark: SparkSession, uri: str
     assert report.details["files"] == {"before": 8, "after": 1}
     assert report.details["merged"] == {"files": 8, "into": 1}
     assert report.counts == {"ok": 16, "failed": 0, "skipped": 0, "gone": 0}
+    log = (Path(uri) / "_delta_log" / f"{2:020d}.json").read_text().splitlines()
+    changes = [action for line in log for name, action in json.loads(line).items()
+               if name in ("add", "remove")]  # fmt: skip
+    assert len(changes) == 9
+    assert not any(action["dataChange"] for action in changes), "no reader has to see them again"
     # Whoever reads an older version still can.
     assert rows_of(uri, version=1) == before
     assert on_disk < parquet_below(uri)

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,8 +28,12 @@ from pool3.features.extraction import (
     extract,
     in_batches,
 )
+from pool3.features.schema import FEATURE_SCHEMA
+from pool3.features.twins import KnownContent, Twins
 
-FACTS = RowFacts(run_id="r", model_id="m", engine="e", precision="p", dimension=3)
+FACTS = RowFacts(
+    run_id="r", model_id="m", engine="e", precision="p", dimension=3, schema=FEATURE_SCHEMA
+)
 LIMITS = DecodeLimits()
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -45,7 +50,10 @@ class MeanColour:
 
 
 def run(
-    inputs: list[PictureInput], batch_size: int = 4, limits: DecodeLimits = LIMITS
+    inputs: list[PictureInput],
+    batch_size: int = 4,
+    limits: DecodeLimits = LIMITS,
+    twins: Twins | None = None,
 ) -> tuple[Tally, list[dict[str, object]], MeanColour]:
     model = MeanColour()
     batches: list[pa.RecordBatch] = []
@@ -55,6 +63,7 @@ def run(
         append=batches.append,
         facts=FACTS,
         decoder=InProcessDecoder(8, "pil-bilinear", limits),
+        twins=twins or Twins(None, None),
         batch_size=batch_size,
         max_bytes=limits.max_bytes,
     )
@@ -62,7 +71,7 @@ def run(
 
 
 def source(path: Path, known_ok: bool = False) -> PictureInput:
-    return PictureInput(str(path), str(path), NOW, known_ok)
+    return PictureInput(image_id=str(path), uri=str(path), modified_at=NOW, known_ok=known_ok)
 
 
 @pytest.fixture
@@ -114,6 +123,56 @@ def test_a_transient_failure_does_not_replace_an_ok_row(folder: Path) -> None:
     assert (tally.failed, tally.kept) == (2, [str(gone)])
 
 
+def test_the_same_bytes_are_done_once_and_copied(folder: Path) -> None:
+    for name in ("twin.png", "third.png"):
+        (folder / name).write_bytes((folder / "3.png").read_bytes())
+    (folder / "cut2.png").write_bytes((folder / "cut.png").read_bytes())
+    names = ["3.png", "twin.png", "cut.png", "5.png", "third.png", "cut2.png"]
+    tally, rows, model = run([source(folder / name) for name in names], batch_size=2)
+    assert sum(model.calls) == 2
+    assert (tally.ok, tally.failed, tally.copied) == (4, 2, 2)
+    by_name = {Path(str(row["uri"])).name: row for row in rows}
+    assert len(by_name) == len(rows) == 6
+    for name in ("twin.png", "third.png"):
+        for column in ("features", "width", "height", "format", "content_sha256", "status"):
+            assert by_name[name][column] == by_name["3.png"][column]
+    assert by_name["cut2.png"]["error"] == by_name["cut.png"]["error"] == "truncated"
+
+
+def test_bytes_that_did_not_change_leave_their_row(folder: Path) -> None:
+    digests = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("1.png", "2.png")
+    }
+    same, other = (
+        replace(source(folder / name), known_ok=True, known_sha256=digests["1.png"])
+        for name in ("1.png", "2.png")
+    )
+    tally, rows, model = run([same, other])
+    assert tally.unchanged == [same.image_id]
+    assert [row["uri"] for row in rows] == [other.uri]
+    assert model.calls == [1]
+
+
+def test_content_and_refusals_need_no_fetching(folder: Path) -> None:
+    given = PictureInput(image_id="a", uri="t", content=(folder / "4.png").read_bytes())
+    large = PictureInput(image_id="b", uri="t", content=b"x" * (LIMITS.max_bytes + 1))
+    refused = PictureInput(image_id="c", uri=str(folder / "1.png"), refused="outside the prefixes")
+    _, rows, model = run([given, large, refused])
+    by_id = {row["image_id"]: row for row in rows}
+    assert by_id["a"]["features"] == [80, 175, 7]
+    assert by_id["b"]["error"] == "too_large"
+    assert (by_id["c"]["error"], by_id["c"]["error_detail"]) == ("denied", "outside the prefixes")
+    assert model.calls == [1]
+
+
+@given(st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), unique=True, max_size=30))
+def test_known_content_finds_each_digest_and_no_other(digests: list[str]) -> None:
+    known = KnownContent.of(digests, range(len(digests)), range(100, 100 + len(digests)))
+    assert [known.find(one) for one in digests] == [(n, 100 + n) for n in range(len(digests))]
+    assert known.find("f" * 63 + "g") is None or "f" * 64 in digests
+
+
 def test_limits_are_rows_too(folder: Path) -> None:
     _, rows, _ = run([source(folder / "0.png")], limits=DecodeLimits(max_pixels=199))
     assert rows[0]["error"] == "too_many_pixels"
@@ -123,7 +182,7 @@ def test_limits_are_rows_too(folder: Path) -> None:
 
 def prepared(has_picture: bool) -> Prepared:
     picture = Picture(np.zeros((1, 1, 3), np.uint8), 1, 1, "PNG") if has_picture else None
-    return Prepared(PictureInput("i", "u", None), picture=picture)
+    return Prepared(PictureInput(image_id="i", uri="u"), picture=picture)
 
 
 @given(flags=st.lists(st.booleans(), max_size=60), size=st.integers(1, 7))

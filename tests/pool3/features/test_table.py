@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from pool3.errors import StorageError, UsageError
 from pool3.features.parts import PartWriter, part_name
 from pool3.features.schema import FEATURE_SCHEMA
-from pool3.features.table import Overlap, open_features, overlap, own_table
+from pool3.features.table import open_features, own_table
 from pool3.storage.tables import TableFile, commit
 
 
@@ -34,7 +34,7 @@ def rows(ids: list[str], status: str = "ok", dimension: int = 4) -> pa.RecordBat
 
 
 def write(uri: str, *batches: pa.RecordBatch) -> TableFile:
-    with PartWriter(uri, part_name("run", 0), 4) as part:
+    with PartWriter(uri, part_name("run", 0), 4, FEATURE_SCHEMA) as part:
         for batch in batches:
             part.append(batch)
         file = part.finish()
@@ -93,20 +93,9 @@ def test_a_commit_over_another_writers_version_is_refused(tmp_path: Path) -> Non
     assert DeltaTable(uri).to_pyarrow_table()["image_id"].to_pylist() == ["a"]
 
 
-def test_overlap_finds_old_rows_and_the_files_that_hold_them(tmp_path: Path) -> None:
-    uri = str(tmp_path / "table")
-    first, second = write(uri, rows(["a", "m"])), write(uri, rows(["n", "z"], "failed"))
-    put(uri, [first, second], [], None)
-    table = own_table(uri)
-    assert table is not None
-    assert overlap(table, {"m", "q"}) == Overlap(frozenset({"m"}), (first,))
-    assert overlap(table, {"n"}) == Overlap(frozenset(), (second,))
-    assert overlap(table, {"0"}) == Overlap(frozenset(), ())
-
-
 def test_features_are_split_by_byte_and_row_groups_are_bounded(tmp_path: Path) -> None:
     uri = str(tmp_path / "table")
-    with PartWriter(uri, "part.parquet", 2_000_000) as part:
+    with PartWriter(uri, "part.parquet", 2_000_000, FEATURE_SCHEMA) as part:
         for name in "abcdefgh":
             part.append(rows([name], dimension=2))
         part.finish()
@@ -121,7 +110,7 @@ def test_a_block_that_raises_stores_nothing(tmp_path: Path) -> None:
     uri = str(tmp_path / "table")
 
     def fail() -> None:
-        with PartWriter(uri, "part.parquet", 4) as part:
+        with PartWriter(uri, "part.parquet", 4, FEATURE_SCHEMA) as part:
             part.append(rows(["a"]))
             raise RuntimeError("killed")
 
