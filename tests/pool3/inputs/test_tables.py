@@ -275,6 +275,35 @@ def test_delta_is_read_at_its_newest_version_with_its_partitions(tmp_path: Path)
         read(uri, glob="*.parquet")
 
 
+@pytest.mark.parametrize(
+    ("feature", "in_use"),
+    [("deletionVectors", True), ("columnMapping", True), ("columnMapping", False)],
+)
+def test_delta_whose_files_do_not_hold_its_rows_as_they_are_is_told(
+    tmp_path: Path, feature: str, in_use: bool
+) -> None:
+    uri = tmp_path / "t"
+    write_deltalake(str(uri), pa.table({"uri": ["/d/1"]}))
+    log = uri / "_delta_log" / f"{0:020d}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "protocol" in action:
+            features = {"readerFeatures": [feature], "writerFeatures": [feature]}
+            action["protocol"] = {"minReaderVersion": 3, "minWriterVersion": 7, **features}
+        if "metaData" in action and feature == "columnMapping" and in_use:
+            action["metaData"]["configuration"] = {"delta.columnMapping.mode": "name"}
+            schema = json.loads(action["metaData"]["schemaString"])
+            mapped = {"delta.columnMapping.id": 1, "delta.columnMapping.physicalName": "col-1"}
+            schema["fields"][0]["metadata"] = mapped
+            action["metaData"]["schemaString"] = json.dumps(schema)
+    log.write_text("".join(f"{json.dumps(action)}\n" for action in actions))
+    if in_use:
+        with pytest.raises(UsageError, match=feature):
+            read(uri)
+    else:
+        assert len(read(uri)) == 1
+
+
 def test_tables_in_a_bucket_are_read_where_they_are(s3_bucket: str, tmp_path: Path) -> None:
     for name, write in WRITERS.items():
         write(tmp_path / name, ROWS)
