@@ -25,7 +25,7 @@ from tests.hostile.made import Made, saved
 from tests.hostile.memory import PeakMemory
 from tests.jobs.colour_model import SIDE
 
-SECONDS, BYTES = 240, 1_500_000_000
+SECONDS, BYTES = 300, 1_000_000_000
 ODD = Path(__file__).resolve().parents[3] / "shared" / "data" / "odd"
 TURNS = {
     1: None,
