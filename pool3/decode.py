@@ -35,7 +35,6 @@ from PIL import (  # noqa: F401
 from pool3 import heif
 from pool3.colour import to_rgb
 from pool3.errors import PictureError, UsageError
-from pool3.png_text import without_text
 from pool3.signatures import ALLOWED, announced_format
 from pool3.thumbnails import thumbnail
 
@@ -175,7 +174,7 @@ def _opened(data: bytes) -> Image.Image:
     if announced_format(data) == heif.ANNOUNCED and heif.is_readable():
         formats = (*ALLOWED, heif.FORMAT)  # AVIF may begin alike
     try:
-        return Image.open(io.BytesIO(without_text(data)), formats=formats)
+        return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except Exception as error:
