@@ -44,6 +44,7 @@ from udfs.plan import (
     LEFT,
     META,
     MODES,
+    NEW,
     SKIPPED,
     Counted,
     PlanOptions,
@@ -392,7 +393,10 @@ def _compared(
     schema = _schema(table, found, config.output_uri)
     known = None
     if table is not None and table.files:
-        meta = None if found.meta is None else schema.field("meta").type
+        meta = None
+        if found.meta is not None:
+            meta = schema.field("meta").type
+            frame = _in_order_of(frame, meta)
         known = known_rows(spark, table, meta).persist()
     scope = config.prune_scope
     options = PlanOptions(
@@ -437,12 +441,18 @@ def _schema(table: FeatureTable | None, found: Inventory, output: str) -> pa.Sch
         return feature_schema(found.meta)
     held = table.schema()
     has = held.field("meta").type if "meta" in held.names else None
-    if found.meta is not None and found.meta != has:
+    if found.meta is not None and (has is None or set(found.meta) != set(has)):
         raise UsageError(
             f"expected the columns that the table {output} carries ({has}), found {found.meta}; "
             "name those columns, or another --output"
         )
     return feature_schema(has)
+
+
+def _in_order_of(frame: DataFrame, meta: pa.StructType) -> DataFrame:
+    """Give the carried columns the order of the table's: that of JSON lines is the first one's."""
+    columns = [F.col("meta").getField(field.name).alias(field.name) for field in meta]
+    return frame.withColumn("meta", F.struct(*columns))
 
 
 def _model(config: ExtractConfig, table: FeatureTable | None) -> ModelDirectory:
@@ -505,10 +515,10 @@ def _planned_only(
         function = extract_part(trial, graph, None, nothing)
         frame = rows.where(turn == 0).limit(SAMPLED).repartition(1)
         (tried,) = [TaskSummary.from_dict(one) for one in gather(frame, function, label="sample")]
-        cpu_s = (tried.cpu_s - tried.load_s) / max(1, tried.inputs)
+        cpu_s = (tried.cpu_s - tried.load_cpu_s) / max(1, tried.inputs)
         report.cpu_s_per_image = round(cpu_s, 5)
         report.details.update(
-            sampled=tried.inputs, estimated_core_hours=round(cpu_s * todo.pictures / 3600, 4)
+            sampled=tried.inputs, estimated_core_hours=float(f"{cpu_s * todo.pictures / 3600:.3g}")
         )
     log.info("%s", summary_text(report))
     return report
@@ -555,11 +565,14 @@ def _chunks(
 ) -> bool:
     """Run and commit chunk after chunk into `tasks`; tell whether all came to their turn."""
     cores = spark.sparkContext.defaultParallelism
-    new = work.counts.get("new", Counted())
-    layout = lay_out(replaced_files(work.plan), (new.pictures, new.total_bytes), cores=cores)
+    new = work.counts.get(NEW, Counted())
+    again = any(work.pictures(action) for action in EXTRACTED if action != NEW)
+    replaced = replaced_files(work.plan) if again else []
+    layout = lay_out(replaced, (new.pictures, new.total_bytes), cores=cores)
     runner = _runner(spark, config, work, report, layout)
     bound = {file for unit in layout.units for file in unit.files}
-    edited = [file for file in edited_files(work.plan) if file not in bound]
+    edits = work.pictures(META) + work.pictures(LEFT)
+    edited = [file for file in edited_files(work.plan) if file not in bound] if edits else []
     pace = Pace(cores)
     for number, units in enumerate(pace.chunks(layout.units), start=1):
         if _out_of_time(config):
@@ -620,7 +633,7 @@ def _check_outcome(config: ExtractConfig, work: _Work, report: Report) -> None:
     table = own_table(config.output_uri)
     rows = 0 if table is None else sum(file.rows for file in table.files)
     accounted = report.counts["ok"] + report.counts["failed"] + report.counts["skipped"]
-    expected = work.n_known + work.pictures("new")
+    expected = work.n_known + work.pictures(NEW)
     try:
         if rows != expected or accounted != work.inputs:
             raise Pool3Error(

@@ -80,7 +80,7 @@ def extract_part(
         warnings.filterwarnings("ignore", module="PIL")
         context = TaskContext.get()
         if settings.gpu:
-            pin_gpu(_gpu_addresses(context))
+            pin_gpu(gpu_addresses(context))
         # The decoders start while the engine loads.
         decoder = _worker_decoder(settings)
         cpu_before = _cpu_s() + decoder.cpu_s
@@ -94,6 +94,7 @@ def extract_part(
             threads=settings.threads,
         )
         load_s = time.perf_counter() - started
+        load_cpu_s = _cpu_s() + decoder.cpu_s - cpu_before
         with _part(settings, context) as part:
             tally = extract(
                 _inputs(batches),
@@ -126,13 +127,15 @@ def extract_part(
                 worker=f"{socket.gethostname()}:{os.getpid()}",
                 loads=loads() - loads_before,
                 load_s=load_s,
+                load_cpu_s=load_cpu_s,
             ).as_dict()
         )
 
     return run
 
 
-def _gpu_addresses(context: TaskContext | None) -> list[str]:
+def gpu_addresses(context: TaskContext | None) -> list[str]:
+    """Return the addresses of the GPUs that Spark gave a task; none where it gave none."""
     resources = {} if context is None else context.resources()
     return list(resources["gpu"].addresses) if "gpu" in resources else []
 

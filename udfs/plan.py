@@ -100,7 +100,7 @@ def partitioned_for(inputs: DataFrame) -> Iterator[None]:
     """
     spark = inputs.sparkSession
     cores = spark.sparkContext.defaultParallelism
-    before = spark.conf.get(_PARTITIONS, "200")
+    before = str(spark.conf.get(_PARTITIONS))
     spark.conf.set(_PARTITIONS, str(max(cores, math.ceil(inputs.count() / _ROWS_A_PARTITION))))
     try:
         yield

@@ -229,7 +229,7 @@ def _content(source: PictureInput, max_bytes: int) -> bytes:
     if source.refused is not None:
         raise StorageError("denied", source.refused)
     if source.content is None:
-        return storage.fetch(source.uri, max_bytes=max_bytes)
+        return storage.fetch(source.uri, max_bytes=max_bytes, deadline_s=FETCH_DEADLINE_S)
     if len(source.content) > max_bytes:
         raise StorageError(
             "too_large", f"{len(source.content)} bytes, more than the limit of {max_bytes}"

@@ -31,7 +31,7 @@ class TaskSummary:
         What ran the model.
     worker
         Host and process id of the Python worker; `loads` is how often the model was loaded for
-        this task (0 when the worker had it), and `load_s` what that cost.
+        this task (0 when the worker had it), `load_s` and `load_cpu_s` what that cost.
     """
 
     file: TableFile | None
@@ -50,6 +50,7 @@ class TaskSummary:
     worker: str
     loads: int
     load_s: float
+    load_cpu_s: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
