@@ -39,6 +39,9 @@ TURNS = {
 }
 
 
+pytestmark = pytest.mark.slow
+
+
 @dataclass(frozen=True)
 class Run:
     """The corpus after its extraction."""
