@@ -76,12 +76,33 @@ class DecodeLimits:
                 raise UsageError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
 
+_DRAFT = 3
+_SWAPS_SIDES = (
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+)
+
+
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded picture: `image` (RGB, upright) and the `format` of its file (Pillow's name)."""
+    """A decoded picture.
+
+    Parameters
+    ----------
+    image
+        RGB, upright.
+    format
+        Of its file, by Pillow's name.
+    width, height
+        Of the original in pixels, upright; those of `image` but where it is a draft.
+    """
 
     image: Image.Image
     format: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -111,7 +132,11 @@ class Picture:
 
 
 def decode(
-    data: bytes, *, limits: DecodeLimits | None = None, admit: Callable[[int], None] | None = None
+    data: bytes,
+    *,
+    limits: DecodeLimits | None = None,
+    admit: Callable[[int], None] | None = None,
+    draft_side: int | None = None,
 ) -> Decoded:
     """Decode the first frame of a picture to upright RGB.
 
@@ -125,6 +150,9 @@ def decode(
         Called before a pixel is decoded with what will be held, in pixels of nine bytes: width
         times height for baseline JPEG in RGB or grey, three times that for JPEG 2000, twice for
         all else. What it raises stops the decoding.
+    draft_side
+        A JPEG may be decoded at a half, a quarter or an eighth of its size, as long as each side
+        keeps this many pixels; see `draft_side`.
 
     Raises
     ------
@@ -154,6 +182,9 @@ def decode(
         if admit is not None:
             admit(pixels * _weight(image))
         kind = image.format or "?"
+        width, height = image.size
+        if draft_side is not None and kind == "JPEG":
+            image.draft(None, (draft_side, draft_side))
         try:
             _load_first_frame(image)
             rgb = to_rgb(image)
@@ -165,7 +196,20 @@ def decode(
             raise _failure(data, error) from error
     upright = rgb if turn is None else rgb.transpose(turn)
     upright.info = {}  # its EXIF block still says how to turn it
-    return Decoded(upright, kind)
+    if turn in _SWAPS_SIDES:
+        width, height = height, width
+    return Decoded(upright, kind, width, height)
+
+
+def draft_side(size: int, resize: str) -> int | None:
+    """Return how many pixels a draft has to keep for a model's input, None where drafts do not do.
+
+    libjpeg decodes at a half, a quarter or an eighth for less: 11 megapixels in 102 ms instead of
+    256. With three times the input's side left, features of 12 such photo mosaics differed by
+    0.016 at worst (centred), with twice by 0.034, with once by 0.14. A resize that picks pixels
+    instead of averaging them would pick others.
+    """
+    return _DRAFT * size if resize == "pil-bilinear" else None
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -347,7 +391,10 @@ def decode_resized(
 
     With `thumbnail_side` the picture has a thumbnail of at most so many pixels a side.
     """
-    decoded = decode(data, limits=limits, admit=admit)
-    width, height = decoded.image.size
+    side = draft_side(size, resize)
+    if side is not None:
+        side = max(side, thumbnail_side or 0)
+    decoded = decode(data, limits=limits, admit=admit, draft_side=side)
     small = None if thumbnail_side is None else thumbnail(decoded.image, thumbnail_side)
-    return Picture(resized(decoded.image, size, resize), width, height, decoded.format, small)
+    pixels = resized(decoded.image, size, resize)
+    return Picture(pixels, decoded.width, decoded.height, decoded.format, small)

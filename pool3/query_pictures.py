@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from pool3 import storage
 from pool3.colour import to_rgb
-from pool3.decode import DecodeLimits, decode, resized
+from pool3.decode import DecodeLimits, decode, draft_side, resized
 from pool3.engines import cached_engine
 from pool3.errors import InvalidIndex, UsageError
 from pool3.index.manifest import Manifest
@@ -29,13 +29,15 @@ _BATCH = 32
 _KEPT_SIDE = 512
 
 
-def fetched_picture(where: str | os.PathLike[str]) -> Image.Image:
+def fetched_picture(where: str | os.PathLike[str], draft_side: int | None = None) -> Image.Image:
     """Fetch and decode a picture.
 
     Parameters
     ----------
     where
         A path or a uri of the storage module.
+    draft_side
+        As in `pool3.decode.decode`.
 
     Returns
     -------
@@ -48,21 +50,18 @@ def fetched_picture(where: str | os.PathLike[str]) -> Image.Image:
         When it cannot be read or decoded.
     """
     data = storage.fetch(storage.canonical_uri(where), max_bytes=DecodeLimits().max_bytes)
-    return decoded_picture(data)
+    return decode(data, draft_side=draft_side).image
 
 
-def decoded_picture(data: bytes) -> Image.Image:
-    """Decode a picture file's bytes to RGB, upright; raises `PictureError`."""
-    return decode(data).image
-
-
-def as_picture(query: Any) -> Image.Image:
+def as_picture(query: Any, draft_side: int | None = None) -> Image.Image:
     """Make RGB of whatever a caller has in hand.
 
     Parameters
     ----------
     query
         A path or uri, a picture file's bytes, a PIL image, or a uint8 array (h, w, 3).
+    draft_side
+        As in `pool3.decode.decode`, for files.
 
     Raises
     ------
@@ -70,9 +69,9 @@ def as_picture(query: Any) -> Image.Image:
         For anything else.
     """
     if isinstance(query, str | Path):
-        return fetched_picture(query)
+        return fetched_picture(query, draft_side)
     if isinstance(query, bytes | bytearray | memoryview):
-        return decoded_picture(bytes(query))
+        return decode(bytes(query), draft_side=draft_side).image
     if isinstance(query, Image.Image):
         query.load()
         return to_rgb(ImageOps.exif_transpose(query))
@@ -138,6 +137,13 @@ class PictureModel:
                     )
                 self._directory = directory
         return self._directory
+
+    def draft_side(self) -> int | None:
+        """Return how far a query may be a draft: as far as the pictures of the table were."""
+        if self._manifest.model is None:
+            return None
+        model = self._model()
+        return draft_side(model.input_size, model.resize)
 
     def vectors(self, pictures: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
         """Run the model over pictures.

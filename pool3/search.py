@@ -339,7 +339,7 @@ class Index:
             is_vector = isinstance(query, np.ndarray) and query.ndim == 1
             vectors.append(self._checked(query) if is_vector else None)
             if not is_vector:
-                pictures.append(as_picture(query))
+                pictures.append(as_picture(query, self._model.draft_side()))
         made = iter(self._model.vectors(pictures)) if pictures else iter(())
         shown = iter(pictures)
         return [
