@@ -349,7 +349,10 @@ def run(spark: SparkSession, config: ExtractConfig) -> Report:
                 return _planned_only(spark, config, work, report)
             with leased(config.output_uri, run_id=report.run_id, job=JOB):
                 work = _compared(spark, config, model, found, frame, report)
-                return _extracted(spark, config, work, report)
+                try:
+                    return _extracted(spark, config, work, report)
+                finally:
+                    work.forget()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,6 +366,12 @@ class _Work:
     plan: DataFrame
     counts: Mapping[str, Counted]
     n_known: int
+
+    def forget(self) -> None:
+        """Give back what Spark keeps of the comparison."""
+        self.plan.unpersist()
+        if self.known is not None:
+            self.known.unpersist()
 
     @property
     def inputs(self) -> int:
@@ -574,19 +583,19 @@ def _chunks(
     edits = work.pictures(META) + work.pictures(LEFT)
     edited = [file for file in edited_files(work.plan) if file not in bound] if edits else []
     pace = Pace(cores)
+    report.details.update(chunks=0, table_version=runner.version)
     for number, units in enumerate(pace.chunks(layout.units), start=1):
         if _out_of_time(config):
-            report.details["chunks"] = number - 1
             return False
         started = time.monotonic()
         done = runner.run(units, (), label=_label(number, units, layout))
         pace.measured(len(done), time.monotonic() - started)
         tasks += done
-        report.details["chunks"] = number
+        report.details.update(chunks=number, table_version=runner.version)
         require_reachable(tasks, config.max_transient)
     if edited:
         runner.run((), edited, label="updating rows")
-    report.details["table_version"] = runner.version
+        report.details["table_version"] = runner.version
     report.counts["gone"] = work.pictures(LEFT)
     return True
 
@@ -595,7 +604,7 @@ def _runner(
     spark: SparkSession, config: ExtractConfig, work: _Work, report: Report, layout: Layout
 ) -> ChunkRunner:
     known = None
-    if work.known is not None and layout.units:
+    if work.known is not None and layout.units and config.mode != "overwrite":
         known = known_content(work.known)
     context = spark.sparkContext
     return ChunkRunner(
