@@ -140,7 +140,7 @@ def _order(layer: Any) -> int:
     return int(tail) if tail.isdigit() else 0
 
 
-def session(cores: int = CORES) -> Any:
+def session(cores: int = CORES, heap: str | None = None) -> Any:
     """Return a Spark session on this machine, as the profile local makes it."""
     from pyspark.sql import SparkSession
 
@@ -150,6 +150,8 @@ def session(cores: int = CORES) -> Any:
     for line in (REPOSITORY / "conf" / "local.conf").read_text().splitlines():
         if line.startswith("spark.") and not line.startswith("spark.master"):
             builder = builder.config(*line.split(None, 1))
+    if heap is not None:
+        builder = builder.config("spark.driver.memory", heap)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
