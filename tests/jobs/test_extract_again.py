@@ -84,6 +84,7 @@ def test_new_and_changed_pictures_are_done_and_twins_are_copied(
     assert run(spark, config).counts["skipped"] == COUNT + 2
 
 
+@pytest.mark.slow
 def test_modes_do_failed_or_all_pictures_again(
     spark: SparkSession, config: ExtractConfig, pictures: Path
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_plan_tells_what_a_run_would_do_and_writes_nothing(
     assert sorted(path for path in Path(config.output).rglob("*")) == files
 
 
+@pytest.mark.slow
 def test_limit_sample_and_duplicates(
     spark: SparkSession, config: ExtractConfig, pictures: Path, tmp_path: Path
 ) -> None:
@@ -263,6 +265,7 @@ def test_too_many_failures_are_a_gate_and_the_rows_are_there(
     assert json.loads(report.to_json())["outcome"] == "gate"
 
 
+@pytest.mark.slow
 def test_suppressed_ids_are_never_extracted(
     spark: SparkSession, config: ExtractConfig, pictures: Path
 ) -> None:
@@ -271,6 +274,7 @@ def test_suppressed_ids_are_never_extracted(
     assert "04.png" not in rows_of(config)
 
 
+@pytest.mark.slow
 def test_thumbnails_and_metrics(spark: SparkSession, config: ExtractConfig, tmp_path: Path) -> None:
     metrics = tmp_path / "pool3.prom"
     report = run(spark, replace(config, thumbnails=8, metrics_file=str(metrics)))

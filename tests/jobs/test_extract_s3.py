@@ -21,6 +21,8 @@ __all__ = ["s3_faults"]
 
 COUNT = 40
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def lake(
