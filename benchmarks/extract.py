@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -46,6 +46,14 @@ def photos(folder: str, limit: int | None) -> list[str]:
     endings = (".jpg", ".jpeg", ".png")
     uris = sorted(found.uri for found in storage.list_objects(storage.canonical_uri(folder)))
     return [uri for uri in uris if uri.lower().endswith(endings)][:limit]
+
+
+def links(folder: Path, uris: Iterable[str]) -> Path:
+    """Make a folder of links to some photos."""
+    folder.mkdir()
+    for number, uri in enumerate(uris):
+        (folder / f"{number:06d}{Path(uri).suffix}").symlink_to(uri)
+    return folder
 
 
 def single() -> Timed:
@@ -166,10 +174,7 @@ def pool3_job(engine: str) -> Timed:
 
     def run(uris: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            pictures = Path(folder) / "pictures"
-            pictures.mkdir()
-            for number, uri in enumerate(uris):
-                (pictures / f"{number:06d}{Path(uri).suffix}").symlink_to(uri)
+            pictures = links(Path(folder) / "pictures", uris)
             extract_features(
                 spark,
                 ExtractConfig(

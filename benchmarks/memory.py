@@ -17,14 +17,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.extract import REPOSITORY, photos, session
+from benchmarks.extract import REPOSITORY, links, photos, session
 
 FEW, MANY = 64, 640
 COPIES = 4
@@ -54,14 +53,6 @@ def draw_large(folder: Path) -> dict[str, Path]:
         for copy in range(1, COPIES):
             (folders[kind] / f"{copy}-{name}").symlink_to(first)
     return folders
-
-
-def links(folder: Path, uris: Iterable[str]) -> Path:
-    """Make a folder of links to some photos."""
-    folder.mkdir()
-    for number, uri in enumerate(uris):
-        (folder / f"{number:06d}{Path(uri).suffix}").symlink_to(uri)
-    return folder
 
 
 class Watch:

@@ -12,9 +12,10 @@ import argparse
 import json
 import tempfile
 import time
+from itertools import cycle, islice
 from pathlib import Path
 
-from benchmarks.extract import CORES, WARM_UP, photos, session
+from benchmarks.extract import CORES, WARM_UP, links, photos, session
 
 
 def run(uris: list[str], count: int) -> dict[str, float]:
@@ -23,11 +24,7 @@ def run(uris: list[str], count: int) -> dict[str, float]:
     from jobs.extract_features import run as extract_features
 
     with tempfile.TemporaryDirectory() as folder:
-        pictures = Path(folder) / "pictures"
-        pictures.mkdir()
-        for number in range(count):
-            source = uris[number % len(uris)]
-            (pictures / f"{number:06d}{Path(source).suffix}").symlink_to(source)
+        pictures = links(Path(folder) / "pictures", islice(cycle(uris), count))
         config = ExtractConfig(input=str(pictures), output=folder + "/table", model="seeded")
         started = time.monotonic()
         report = extract_features(session(), config)

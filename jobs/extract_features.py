@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from pool3 import storage
 from pool3.decode import DecodeLimits
 from pool3.engines import AUTO, ENGINES, PRECISIONS
-from pool3.errors import GateError, Pool3Error, UsageError
+from pool3.errors import Pool3Error, UsageError
 from pool3.features.chunks import Layout, Pace, Unit, lay_out
 from pool3.features.gates import require_few_failed, require_few_gone, require_reachable
 from pool3.features.lease import leased
@@ -31,7 +31,7 @@ from pool3.features.summary import TaskSummary, fill_report
 from pool3.features.suppression import read_suppressed
 from pool3.features.table import FeatureTable, model_uri, own_table
 from pool3.inputs.options import InputOptions
-from pool3.job import job_parser, run_job, since_start
+from pool3.job import fail, job_parser, run_job, since_start
 from pool3.models import ModelDirectory, load_model
 from pool3.models.graphdef import check_ops
 from pool3.report import Report, new_run_id
@@ -544,8 +544,7 @@ def _extracted(spark: SparkSession, config: ExtractConfig, work: _Work, report: 
         finished = _chunks(spark, config, work, report, tasks)
     except Pool3Error as error:
         _fill(report, work, tasks)
-        report.exit_code, report.error = error.exit_code, str(error)
-        log.error("%s", error)
+        fail(report, error.exit_code, str(error))
     else:
         _fill(report, work, tasks)
         if finished:
@@ -611,7 +610,6 @@ def _runner(
         spark=spark,
         job=JOB,
         settings=_settings(spark, config, work, report.run_id),
-        model=work.model,
         table=work.table,
         plan=work.plan,
         todo=with_tasks(work.plan, layout),
@@ -651,9 +649,8 @@ def _check_outcome(config: ExtractConfig, work: _Work, report: Report) -> None:
                 f"{report.details.get('table_version')}, and report this as a defect"
             )
         require_few_failed(report.counts["ok"], report.errors, config.max_failed)
-    except (GateError, Pool3Error) as error:
-        report.exit_code, report.error = error.exit_code, str(error)
-        log.error("%s", error)
+    except Pool3Error as error:
+        fail(report, error.exit_code, str(error))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -84,14 +84,14 @@ def run_job(
         config = configure(arguments)
         report = run(config)
     except Pool3Error as error:
-        _fail(report, error.exit_code, str(error))
+        fail(report, error.exit_code, str(error))
     except Exception as error:
         from_task = _RAISED_IN_A_TASK.search(str(error))
         if from_task is None:
             log.exception("%s failed", job)
-            _fail(report, 1, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            fail(report, 1, f"{type(error).__name__}: {str(error).splitlines()[0]}")
         else:
-            _fail(report, _exit_code(from_task[1]), from_task[2])
+            fail(report, _exit_code(from_task[1]), from_task[2])
     report.seconds["total"] = since_start()
     _publish(report, config, report_option)
     return report.exit_code
@@ -114,7 +114,8 @@ def _log_to_stderr() -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _fail(report: Report, exit_code: int, message: str) -> None:
+def fail(report: Report, exit_code: int, message: str) -> None:
+    """Set the outcome of a run that failed or whose gate did not hold, and log why."""
     report.exit_code = exit_code
     report.error = message
     log.error("%s", message)

@@ -12,7 +12,6 @@ from pyspark.sql import functions as F
 from pool3.features.chunks import Unit
 from pool3.features.summary import TaskSummary, require_every_input
 from pool3.features.table import FeatureTable
-from pool3.models import ModelDirectory
 from pool3.storage.tables import TableFile, commit
 from udfs.extract import ExtractSettings, extract_part
 from udfs.plan import REPLACED
@@ -39,7 +38,6 @@ class ChunkRunner:
     spark: SparkSession
     job: str
     settings: ExtractSettings
-    model: ModelDirectory
     table: FeatureTable | None
     plan: DataFrame
     todo: DataFrame

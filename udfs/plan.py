@@ -215,9 +215,8 @@ def _differs(inputs: DataFrame) -> Column:
     differs = F.when(etags, F.col("i.etag") != F.col("k.etag"))
     if "content" in inputs.columns:
         return differs.otherwise(F.sha2("i.content", 256) != F.col("k.content_sha256"))
-    # An unknown fact is no change: null or true is true, null or false is not known.
-    size = F.coalesce(F.col("i.size") != F.col("k.content_length"), F.lit(False))
-    return differs.otherwise(size | F.coalesce(other, F.lit(False)))
+    # Where one fact is unknown the other decides: null or true is true.
+    return differs.otherwise(other)
 
 
 def _unknown() -> Column:
@@ -241,11 +240,14 @@ class Counted:
     total_bytes: int = 0
 
 
+def _totals() -> tuple[Column, Column]:
+    size = F.coalesce(F.sum("size"), F.lit(0))
+    return F.count("*").alias("pictures"), size.alias("bytes")
+
+
 def counted(plan: DataFrame) -> dict[str, Counted]:
     """Count a plan by action."""
-    rows = plan.groupBy("action").agg(
-        F.count("*").alias("pictures"), F.coalesce(F.sum("size"), F.lit(0)).alias("bytes")
-    )
+    rows = plan.groupBy("action").agg(*_totals())
     return {row.action: Counted(row.pictures, row.bytes) for row in rows.collect()}
 
 
@@ -254,7 +256,7 @@ def replaced_files(plan: DataFrame) -> list[tuple[int, int, int]]:
     rows = (
         plan.where(F.col("action").isin(*EXTRACTED) & F.col("file").isNotNull())
         .groupBy("file")
-        .agg(F.count("*").alias("pictures"), F.coalesce(F.sum("size"), F.lit(0)).alias("bytes"))
+        .agg(*_totals())
         .orderBy("file")
     )
     return [(row.file, row.pictures, row.bytes) for row in rows.collect()]
