@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format lock clean
+.PHONY: help setup demo test test-slow test-all lint format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -51,8 +51,10 @@ demo: setup ## draws a gallery, runs both jobs on it, prints recall, writes a co
 test: setup lint ## checks the code and runs the tests, in under 15 minutes on two cores
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: setup lint ## adds faults, separate processes and a cluster, in under 60 minutes
-	$(BIN)/python -m pytest
+test-slow: setup ## runs what test leaves out: faults, separate processes, a cluster
+	$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow ## both, in under 60 minutes on two cores
 
 lint: setup ## ruff, mypy and import-linter
 	$(BIN)/ruff check .

@@ -95,6 +95,7 @@ def test_the_zip_on_executors_in_processes_of_their_own(
     output = str(tmp_path / "features")
     result = submit(
         "extract-features", "--input", str(photos), "--output", output, "--model", colour_model,
+        "--max-failed", "1",
         SPARK_SUBMIT_OPTIONS="--master local-cluster[2,1,1024]", PYTHONPATH="",
     )  # fmt: skip
     report = report_of(result)
@@ -114,13 +115,14 @@ def test_a_run_killed_before_its_commit_leaves_the_table_as_it_was(
 ) -> None:
     output = tmp_path / "features"
     words = ["extract-features", "--input", str(photos), "--output", str(output)]
-    submit(*words, "--model", colour_model)
+    words += ["--model", colour_model, "--max-failed", "1"]
+    submit(*words)
     before = DeltaTable(str(output)).to_pyarrow_table()
     present = set(output.glob("*.parquet"))
     environment = {**os.environ, "POOL3_PYTHON": sys.executable}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
-            [REPOSITORY / "submit.sh", *words, "--model", colour_model],
+            [REPOSITORY / "submit.sh", *words, "--mode", "overwrite"],
             env=environment, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         # The parts are stored, the commit has not come: the moment of the most damage.
@@ -133,7 +135,7 @@ def test_a_run_killed_before_its_commit_leaves_the_table_as_it_was(
     table = DeltaTable(str(output))
     assert table.version() == 0
     assert table.to_pyarrow_table().equals(before)
-    submit(*words, "--model", colour_model)
+    submit(*words)
     again = DeltaTable(str(output)).to_pyarrow_table()
     assert sorted(again["image_id"].to_pylist()) == sorted(before["image_id"].to_pylist())
 
@@ -174,6 +176,7 @@ def test_the_profile_standalone_on_a_real_cluster(
     result = submit(
         "--profile", "standalone", "extract-features", "--input", str(photos),
         "--output", str(tmp_path / "features"), "--model", colour_model,
+        "--max-failed", "1",
         POOL3_SPARK_MASTER=standalone_master, PYTHONPATH="",
     )  # fmt: skip
     assert report_of(result)["counts"] == {"ok": 11, "failed": 2, "skipped": 0, "gone": 0}
