@@ -218,9 +218,9 @@ class Index:
         k
             How many hits; fewer only where the index has fewer rows.
         search_k
-            How many entries of the trees' leaves Annoy gathers in each shard (default: `rerank` of
-            each tree; at least k of each). More finds more of the true neighbours, and takes
-            longer; rows times trees is everything.
+            How many entries of the trees' leaves Annoy gathers over all shards (default: `rerank`
+            of each tree). More finds more of the true neighbours, and takes longer; rows times
+            trees is everything.
         rerank
             How many of the nearest reduced vectors, over all shards, are measured exactly
             (default: 100, or 2 k where that is more).
@@ -300,7 +300,7 @@ class Index:
         return ids, measured
 
     def _depth(self, k: int, rerank: int | None = None, search_k: int | None = None) -> Depth:
-        return depth_of(k, rerank=rerank, search_k=search_k, n_trees=self.manifest.n_trees)
+        return depth_of(self.manifest, k, rerank=rerank, search_k=search_k)
 
     def _checked(self, vector: Vector) -> npt.NDArray[np.float32]:
         if vector.ndim != 1 or vector.dtype.kind not in "fiu":

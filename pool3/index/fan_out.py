@@ -54,8 +54,10 @@ class FanOut:
 
     def __init__(self, index_uri: str, manifest: Manifest, reduction: Reduction) -> None:
         self._metric = manifest.metric
+        self._n_trees = manifest.n_trees
         self._reduction = reduction
-        filled = [entry for entry in manifest.shards if entry.rows]
+        filled = [entry for entry in manifest.shards if entry.live]
+        self._all_rows = sum(entry.rows for entry in filled)
         # Idle threads cost nothing, and end with the index.
         workers = max(1, min(len(filled), len(os.sched_getaffinity(0))))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pool3-search")
@@ -96,7 +98,7 @@ class FanOut:
         """Return shard numbers and rows of the nearest in the reduced space."""
         reduced = self._reduction.reduce(query[None, :])[0]
         asked = tree_query(reduced, metric=self._metric)
-        found = over_shards(lambda shard: shard.candidates(asked, depth), self.shards)
+        found = over_shards(lambda shard: self._near(shard, asked, depth), self.shards)
         parts = [
             (np.full(len(rows), number), rows, self._merge_key(self.shards[number], near))
             for number, (rows, near) in enumerate(found)
@@ -106,6 +108,12 @@ class FanOut:
         numbers, rows, keys = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         best = np.argsort(keys, kind="stable")[: depth.rerank]
         return numbers[best], rows[best]
+
+    def _near(self, shard: ShardReader, asked: Query, depth: Depth) -> tuple[Rows, FloatArray]:
+        # The same row may come from every tree, so that fewer entries might hold fewer than k rows.
+        fewest = self._n_trees * (depth.k + shard.entry.dead)
+        entries = max(depth.entries(shard.entry, self._all_rows), fewest)
+        return shard.candidates(asked, entries=entries, most=depth.rerank)
 
     def _merge_key(self, shard: ShardReader, near: FloatArray) -> FloatArray:
         """Make distances in different trees comparable: ascending is nearest."""

@@ -74,6 +74,20 @@ class Fields:
             raise self._wrong(name, "a number that is not negative")
         return float(value)
 
+    def optional_number(self, name: str) -> float | None:
+        """Return a finite number that is not negative, or None for null."""
+        return None if self._take(name) is None else self.number(name)
+
+    def integers(self, name: str, *, at_least: int = 0) -> tuple[int, ...]:
+        """Return a list of whole numbers."""
+        value = self._take(name)
+        if not isinstance(value, list) or not all(
+            isinstance(item, int) and not isinstance(item, bool) and item >= at_least
+            for item in value
+        ):
+            raise self._wrong(name, f"a list of whole numbers of at least {at_least}")
+        return tuple(value)
+
     def text(self, name: str) -> str:
         """Return a string that is not empty."""
         value = self._take(name)

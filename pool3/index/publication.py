@@ -55,7 +55,9 @@ def _numbers(index_uri: str, folder: str, pattern: re.Pattern[str]) -> Iterator[
         return
 
 
-def store_shard(index_uri: str, built: BuiltShard, *, number: int, unique: str) -> ShardEntry:
+def store_shard(
+    index_uri: str, built: BuiltShard, *, number: int, unique: str, added_in: int = 1
+) -> ShardEntry:
     """Store a built shard's files, and return its manifest entry.
 
     Parameters
@@ -68,6 +70,8 @@ def store_shard(index_uri: str, built: BuiltShard, *, number: int, unique: str) 
         The shard's number, from 0.
     unique
         A name that no other shard and no other attempt uses, such as a UUID.
+    added_in
+        The snapshot that it is built for.
     """
     files = {}
     for kind, file in built.files.items():
@@ -76,7 +80,12 @@ def store_shard(index_uri: str, built: BuiltShard, *, number: int, unique: str) 
         storage.put_file(storage.join(index_uri, path), file.path)
         files[kind] = FileEntry(path=path, bytes=file.bytes, sha256=file.sha256)
     return ShardEntry(
-        number=number, rows=built.rows, seed=built.seed, max_norm=built.max_norm, files=files
+        number=number,
+        rows=built.rows,
+        seed=built.seed,
+        max_norm=built.max_norm,
+        files=files,
+        added_in=added_in,
     )
 
 

@@ -16,8 +16,15 @@ from annoy import AnnoyIndex
 
 from pool3 import storage
 from pool3.errors import InvalidIndex
-from pool3.index.depth import Depth
-from pool3.index.manifest import IDS, METADATA, TREE, VECTORS, Manifest, ShardEntry
+from pool3.index.manifest import (
+    IDS,
+    METADATA,
+    TOMBSTONES,
+    TREE,
+    VECTORS,
+    Manifest,
+    ShardEntry,
+)
 from pool3.index.reduction import Reduction
 
 # Annoy takes it as a C int.
@@ -100,6 +107,7 @@ class ShardReader:
         if METADATA in entry.files:
             self.metadata = ArrowRows(self._file(METADATA), self._name(METADATA))
             self._expect(METADATA, "rows", entry.rows, len(self.metadata))
+        self.live = self._open_live()
         self._tree = self._open_tree(reduction.tree_dimension)
 
     def _name(self, kind: str) -> str:
@@ -126,6 +134,23 @@ class ShardReader:
         self._expect(VECTORS, "shape", (self.entry.rows, manifest.dimension), vectors.shape)
         return np.asarray(vectors)
 
+    def _open_live(self) -> npt.NDArray[np.bool_] | None:
+        """Return which rows a search may find, None where it may find them all."""
+        if TOMBSTONES not in self.entry.files:
+            return None
+        try:
+            dead = np.load(self._file(TOMBSTONES), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InvalidIndex(f"{self._name(TOMBSTONES)} holds no array: {error}") from error
+        self._expect(TOMBSTONES, "dtype", "uint32", dead.dtype.name)
+        self._expect(TOMBSTONES, "shape", (self.entry.dead,), dead.shape)
+        ascending = bool((np.diff(dead.astype(np.int64)) > 0).all())
+        self._expect(TOMBSTONES, "ascending rows", True, ascending)
+        self._expect(TOMBSTONES, "rows in it", True, bool((dead < self.entry.rows).all()))
+        live = np.ones(self.entry.rows, dtype=np.bool_)
+        live[dead] = False
+        return live
+
     def _open_tree(self, dimension: int) -> AnnoyIndex:
         path = self._file(TREE)
         tree = AnnoyIndex(dimension, "euclidean")
@@ -137,16 +162,18 @@ class ShardReader:
         return tree
 
     def candidates(
-        self, query: npt.NDArray[np.float32], depth: Depth
+        self, query: npt.NDArray[np.float32], *, entries: int, most: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Find rows that are near in the reduced space.
+        """Find rows that are near in the reduced space, dead ones left out.
 
         Parameters
         ----------
         query
             float32, as `pool3.index.reduction.tree_query` makes it.
-        depth
-            At least `k` rows are found where the shard has as many, and at most `rerank`.
+        entries
+            How many entries of the trees' leaves are gathered.
+        most
+            How many rows are returned at most.
 
         Returns
         -------
@@ -154,16 +181,22 @@ class ShardReader:
         distances : float64, (m,)
             In the tree's own space, ascending.
         """
-        n_trees, n_rows = self._tree.get_n_trees(), self.entry.rows
-        # The same row may come from every tree, so that fewer entries might hold fewer than k rows.
-        entries = min(max(depth.search_k, n_trees * depth.k), n_trees * n_rows, _MAX_SEARCH_K)
+        n_rows = self.entry.rows
+        everything = min(self._tree.get_n_trees() * n_rows, _MAX_SEARCH_K)
         rows, found = self._tree.get_nns_by_vector(
-            query.tolist(), min(depth.rerank, n_rows), search_k=entries, include_distances=True
+            query.tolist(),
+            min(most + self.entry.dead, n_rows),
+            search_k=min(entries, everything),
+            include_distances=True,
         )
-        return np.array(rows, dtype=np.int64), np.array(found, dtype=np.float64)
+        near, distances = np.array(rows, dtype=np.int64), np.array(found, dtype=np.float64)
+        if self.live is not None:
+            alive = self.live[near]
+            near, distances = near[alive], distances[alive]
+        return near[:most], distances[:most]
 
     def find(self, image_id: str) -> int | None:
-        """Return the row of an image_id, by bisection over the sorted ids; None without one."""
+        """Return the live row of an image_id, by bisection over sorted ids; None without one."""
         low, high = 0, len(self.ids)
         while low < high:
             middle = (low + high) // 2
@@ -171,4 +204,5 @@ class ShardReader:
                 low = middle + 1
             else:
                 high = middle
-        return low if low < len(self.ids) and self.ids.value(low) == image_id else None
+        found = low < len(self.ids) and self.ids.value(low) == image_id
+        return low if found and (self.live is None or self.live[low]) else None

@@ -24,11 +24,17 @@ from annoy import AnnoyIndex
 from pool3.errors import Pool3Error, UsageError
 from pool3.index.manifest import IDS, METADATA, TREE, VECTORS
 from pool3.index.reduction import Reduction, longest, tree_rows
+from pool3.index.vectors import digests as digests_of
 from pool3.index.vectors import stored_rows
 
 log = logging.getLogger(__name__)
 
-ID_SCHEMA = pa.schema([pa.field("image_id", pa.string(), nullable=False)])
+ID_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("digest", pa.uint64(), nullable=False),  # of the vector, `vectors.digests`
+    ]
+)
 
 # Blocks are always of this many rows, since the last bits of a matrix product depend on its shape.
 _BLOCK_ROWS = 1024
@@ -153,6 +159,8 @@ class ShardWriter:
         ids: Sequence[str],
         vectors: npt.NDArray[np.float32],
         metadata: pa.RecordBatch | None = None,
+        *,
+        digests: npt.NDArray[np.uint64] | None = None,
     ) -> None:
         """Add rows.
 
@@ -165,6 +173,9 @@ class ShardWriter:
             float32, (n, d), usable (`pool3.index.vectors.check_vectors`).
         metadata
             n rows about the same pictures; with every batch or with none.
+        digests
+            uint64, (n,), where the vectors are those of another shard, already rounded: the digests
+            that stand there. Of the vectors themselves when None.
 
         Raises
         ------
@@ -177,7 +188,9 @@ class ShardWriter:
         self._check_order(ids)
         if metadata is not None and self._metadata is None:
             self._metadata = _ArrowFile(self._directory / _FILES[METADATA], metadata.schema)
-        self._ids.write(pa.record_batch([pa.array(ids, pa.string())], schema=ID_SCHEMA))
+        told = digests_of(vectors) if digests is None else digests
+        columns = [pa.array(ids, pa.string()), pa.array(told, pa.uint64())]
+        self._ids.write(pa.record_batch(columns, schema=ID_SCHEMA))
         if self._metadata is not None:
             self._metadata.write(metadata)
         self._rows += len(ids)

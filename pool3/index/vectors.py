@@ -5,6 +5,7 @@ Deliberately not here: the reduced vectors that the trees hold (`pool3.index.red
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -178,3 +179,20 @@ def stored_rows(vectors: npt.NDArray[np.float32], *, metric: str, dtype: str) ->
             f"{float(np.abs(vectors).max()):g}: build with vectors_dtype float32 or auto"
         )
     return stored
+
+
+def digests(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
+    """Return a short digest of each vector, by which a changed one is told from an unchanged one.
+
+    Parameters
+    ----------
+    vectors
+        float32, (n, d), as the feature table holds them.
+
+    Returns
+    -------
+    uint64, (n,)
+    """
+    rows = np.ascontiguousarray(vectors, dtype="<f4")
+    made = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+    return np.frombuffer(made, dtype="<u8").astype(np.uint64)

@@ -106,7 +106,7 @@ def test_no_path_leaves_the_index(path, where):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format_version=2), "format version 2; this release reads 1"),
+        (lambda m: m.update(format_version=3), "format version 3; this release reads 1 and 2"),
         (lambda m: m.pop("metric"), "'metric' in m.json must be one of angular.*found nothing"),
         (lambda m: m.update(metric="cosine"), "found 'cosine'"),
         (lambda m: m.update(metric=["dot"]), "'metric' in m.json"),
@@ -120,6 +120,8 @@ def test_no_path_leaves_the_index(path, where):
         (lambda m: m["shards"][1].update(number=0), r"numbered from 0; found \[0, 0\]"),
         (lambda m: m["shards"][0]["files"].pop("ids"), "of 7 rows must have the files"),
         (lambda m: m["shards"][0]["files"].update(x={}), "'path' in 'x' in"),
+        (lambda m: m["shards"][0].update(dead=2), "tombstones just where rows of it are dead"),
+        (lambda m: m["shards"][0].update(search_k=[0]), "'search_k' in shards.*whole numbers"),
         (lambda m: m["shards"][0].update(max_norm=-1), "'max_norm' in shards"),
         (lambda m: m["shards"][0].update(max_norm=float("nan")), "'max_norm' in shards"),
         (lambda m: m["shards"][0]["files"]["ids"].update(sha256="AB"), "'sha256' in 'ids'"),
