@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pool3.errors import (
     AlreadyExists,
+    CacheFull,
     EngineMissing,
     GateError,
     InvalidIndex,
@@ -22,6 +23,7 @@ from pool3.errors import (
     NotFound,
     PictureError,
     Pool3Error,
+    SnapshotExpired,
     StorageError,
     UsageError,
 )
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlreadyExists",
+    "CacheFull",
     "EngineMissing",
     "GateError",
     "Hit",
@@ -45,6 +48,7 @@ __all__ = [
     "NotFound",
     "PictureError",
     "Pool3Error",
+    "SnapshotExpired",
     "StorageError",
     "UsageError",
     "open",

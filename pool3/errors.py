@@ -55,6 +55,13 @@ class AlreadyExists(StorageError):
         super().__init__("already_exists", message)
 
 
+class CacheFull(StorageError):
+    """The local cache has no room for a file, and what it holds is in use."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("too_large", message)
+
+
 class PictureError(Pool3Error):
     """One picture cannot be decoded.
 
@@ -65,15 +72,18 @@ class PictureError(Pool3Error):
         ``unsupported_format``, ``truncated``, ``corrupt``, ``too_many_pixels``, ``too_large``.
     detail
         What was found, for a person.
+    seconds
+        How long decoding took until it failed, where a pool of decoders did it.
     """
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, seconds: float = 0.0) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+        self.seconds = seconds
 
-    def __reduce__(self) -> tuple[type[PictureError], tuple[str, str]]:
-        return (PictureError, (self.code, self.detail))
+    def __reduce__(self) -> tuple[type[PictureError], tuple[str, str, float]]:
+        return (PictureError, (self.code, self.detail, self.seconds))
 
 
 class ModelError(UsageError):
@@ -86,3 +96,7 @@ class EngineMissing(UsageError):
 
 class InvalidIndex(UsageError):
     """An index cannot be read: it is not one, it is damaged, or its format is unknown."""
+
+
+class SnapshotExpired(InvalidIndex):
+    """A snapshot was cleaned up while it was open, or before: `Index.refresh` opens the newest."""

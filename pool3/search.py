@@ -22,6 +22,7 @@ from pool3.errors import InvalidIndex, UsageError
 from pool3.hits import Hits
 from pool3.index.depth import Depth, check_count, depth_of
 from pool3.index.fan_out import FanOut
+from pool3.index.files import IndexFiles
 from pool3.index.manifest import Manifest
 from pool3.index.publication import newest_published, newest_snapshot, read_manifest
 from pool3.index.reduction import Reduction, load_reduction
@@ -43,7 +44,9 @@ def open_index(
     """Open an index for searching.
 
     Every file is checked against the manifest's SHA-256 and memory-mapped; those of a bucket are
-    downloaded into the local cache first. Re-rank vectors are most of the bytes.
+    downloaded into the local cache first, which all processes of a machine share. Re-rank vectors
+    are most of the bytes: where the cache may not hold them besides the rest, they stay in the
+    bucket, and each search fetches those that it measures.
 
     Parameters
     ----------
@@ -52,7 +55,9 @@ def open_index(
     snapshot
         Which snapshot; the newest published one when None.
     cache_max_bytes
-        Refuse an index whose files are larger than this, before anything is downloaded.
+        Most bytes that the cache may hold, of all indexes together: what was not used for longest
+        makes room, except for what a process has open. ``$POOL3_CACHE_MAX_BYTES`` when None; no
+        limit without that. An index on a local disk is read where it stands.
     expected_sha256
         SHA-256 that the snapshot's manifest must have. It names all other files by theirs.
 
@@ -63,7 +68,7 @@ def open_index(
     StorageError
         When a file is missing, damaged or cannot be reached.
     UsageError
-        When the index is larger than `cache_max_bytes`.
+        When the index without its re-rank vectors is larger than `cache_max_bytes`.
 
     Examples
     --------
@@ -77,13 +82,10 @@ def open_index(
     root = storage.canonical_uri(uri)
     number = _published(root) if snapshot is None else snapshot
     manifest = read_manifest(root, number, expected_sha256=expected_sha256)
-    log.info("%s, snapshot %s: %s bytes needed", root, number, manifest.bytes)
-    if cache_max_bytes is not None and manifest.bytes > cache_max_bytes:
-        raise UsageError(
-            f"the files of {root}, snapshot {number}, have {manifest.bytes} bytes, and "
-            f"cache_max_bytes allows {cache_max_bytes}; raise it or build a smaller index"
-        )
-    return Index(root, manifest)
+    files = IndexFiles(root, manifest, cache_max_bytes)
+    log.info("%s, snapshot %s: %s", root, number, files.told())
+    files.require_room()
+    return Index(root, manifest, cache_max_bytes=cache_max_bytes)
 
 
 def _published(root: str) -> int:
@@ -108,6 +110,8 @@ class Index:
         Canonical uri of the index's root.
     manifest
         The snapshot's.
+    cache_max_bytes
+        As for `open_index`.
 
     Attributes
     ----------
@@ -117,11 +121,12 @@ class Index:
         What the snapshot consists of.
     """
 
-    def __init__(self, uri: str, manifest: Manifest) -> None:
+    def __init__(self, uri: str, manifest: Manifest, *, cache_max_bytes: int | None = None) -> None:
         self.uri = uri
         self.manifest = manifest
         self._model = PictureModel(uri, manifest)
-        self._fan_out = FanOut(uri, manifest, _open_reduction(uri, manifest))
+        reduction = _open_reduction(IndexFiles(uri, manifest, cache_max_bytes), manifest)
+        self._fan_out = FanOut(uri, manifest, reduction, cache_max_bytes)
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -362,15 +367,12 @@ class Index:
         )
 
 
-def _open_reduction(uri: str, manifest: Manifest) -> Reduction:
+def _open_reduction(files: IndexFiles, manifest: Manifest) -> Reduction:
     entry = manifest.reduction
     if entry.file is None:
         return Reduction(manifest.metric, manifest.dimension)
-    path = storage.verified_local_file(
-        storage.join(uri, entry.file.path), sha256=entry.file.sha256, size=entry.file.bytes
-    )
     return load_reduction(
-        path.read_bytes(),
+        files.read(entry.file),
         metric=manifest.metric,
         dimension=manifest.dimension,
         reduced=entry.dimension,

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,13 +45,21 @@ class FanOut:
         What the snapshot consists of.
     reduction
         The snapshot's.
+    cache_max_bytes
+        As for `pool3.index.files.IndexFiles`.
 
     Attributes
     ----------
     shards : list of ShardReader
     """
 
-    def __init__(self, index_uri: str, manifest: Manifest, reduction: Reduction) -> None:
+    def __init__(
+        self,
+        index_uri: str,
+        manifest: Manifest,
+        reduction: Reduction,
+        cache_max_bytes: int | None = None,
+    ) -> None:
         self._metric = manifest.metric
         self._n_trees = manifest.n_trees
         self._reduction = reduction
@@ -62,7 +69,10 @@ class FanOut:
         workers = max(1, min(len(filled), len(os.sched_getaffinity(0))))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pool3-search")
         self.shards = list(
-            self._pool.map(lambda entry: ShardReader(index_uri, entry, manifest, reduction), filled)
+            self._pool.map(
+                lambda entry: ShardReader(index_uri, entry, manifest, reduction, cache_max_bytes),
+                filled,
+            )
         )
 
     def nearest(self, query: Query, depth: Depth) -> list[Neighbour]:
@@ -79,7 +89,7 @@ class FanOut:
         for shard in self.shards:
             row = shard.find(image_id)
             if row is not None:
-                return np.asarray(shard.vectors[row], dtype=np.float32)
+                return np.asarray(shard.rows_at(np.array([row]))[0], dtype=np.float32)
         return None
 
     def _nearest(self, query: Query, depth: Depth, over_shards: OverShards) -> list[Neighbour]:
@@ -125,6 +135,6 @@ class FanOut:
         measured = np.empty(len(rows))
         for number in np.unique(numbers):
             here = np.flatnonzero(numbers == number)
-            vectors: npt.NDArray[Any] = self.shards[number].vectors[rows[here]]
+            vectors = self.shards[number].rows_at(rows[here])
             measured[here] = distances(query, vectors, self._metric)
         return measured

@@ -6,6 +6,7 @@ checked by SHA-256 first.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pyarrow as pa
 from annoy import AnnoyIndex
 
 from pool3 import storage
-from pool3.errors import InvalidIndex
+from pool3.errors import CacheFull, InvalidIndex
+from pool3.index.files import IndexFiles
 from pool3.index.manifest import (
     IDS,
     METADATA,
@@ -25,7 +27,10 @@ from pool3.index.manifest import (
     Manifest,
     ShardEntry,
 )
+from pool3.index.ranged_vectors import RangedVectors
 from pool3.index.reduction import Reduction
+
+log = logging.getLogger(__name__)
 
 # Annoy takes it as a C int.
 _MAX_SEARCH_K = 2**31 - 1
@@ -63,6 +68,10 @@ class ArrowRows:
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self._batches[number], row - int(self._starts[number])
 
+    def table(self) -> pa.Table:
+        """Return all rows, without copying them."""
+        return pa.Table.from_batches(self._batches, schema=self.schema)
+
     def value(self, row: int, column: int = 0) -> Any:
         """Return one value, as Python has it."""
         batch, position = self._place(row)
@@ -87,6 +96,8 @@ class ShardReader:
         What the whole index states.
     reduction
         The index's.
+    cache_max_bytes
+        As for `pool3.index.files.IndexFiles`, which says when vectors stay in their bucket.
 
     Raises
     ------
@@ -95,12 +106,19 @@ class ShardReader:
     """
 
     def __init__(
-        self, index_uri: str, entry: ShardEntry, manifest: Manifest, reduction: Reduction
+        self,
+        index_uri: str,
+        entry: ShardEntry,
+        manifest: Manifest,
+        reduction: Reduction,
+        cache_max_bytes: int | None = None,
     ) -> None:
         self.entry = entry
-        self._index_uri = index_uri
         self.max_norm = entry.max_norm
-        self.vectors = self._open_vectors(manifest)
+        self._files = IndexFiles(index_uri, manifest, cache_max_bytes)
+        self._held: dict[str, storage.HeldFile] = {}
+        self._ranged: RangedVectors | None = None
+        self._vectors: npt.NDArray[Any] | None = None
         self.ids = ArrowRows(self._file(IDS), self._name(IDS))
         self._expect(IDS, "rows", entry.rows, len(self.ids))
         self.metadata: ArrowRows | None = None
@@ -109,13 +127,16 @@ class ShardReader:
             self._expect(METADATA, "rows", entry.rows, len(self.metadata))
         self.live = self._open_live()
         self._tree = self._open_tree(reduction.tree_dimension)
+        self._open_vectors(manifest)
 
     def _name(self, kind: str) -> str:
-        return storage.join(self._index_uri, self.entry.files[kind].path)
+        return self._files.uri_of(self.entry.files[kind])
 
     def _file(self, kind: str) -> Path:
-        file = self.entry.files[kind]
-        return storage.verified_local_file(self._name(kind), sha256=file.sha256, size=file.bytes)
+        """Return the path of a file that is held as long as this reader lives."""
+        if kind not in self._held:
+            self._held[kind] = self._files.hold(self.entry.files[kind])
+        return self._held[kind].path
 
     def _expect(self, kind: str, what: str, expected: object, found: object) -> None:
         if expected != found:
@@ -124,15 +145,59 @@ class ShardReader:
                 f"found {found}"
             )
 
-    def _open_vectors(self, manifest: Manifest) -> npt.NDArray[Any]:
+    def _open_vectors(self, manifest: Manifest) -> None:
+        """Map the vectors, or be ready to fetch rows of them."""
+        if not self._files.ranged:
+            try:
+                self._vectors = self._mapped_vectors()
+            except CacheFull as error:
+                log.info("vectors are read by ranges: %s", error)
+        opened: npt.NDArray[Any] | RangedVectors
+        if self._vectors is not None:
+            opened = self._vectors
+        else:
+            opened = self._ranged = RangedVectors(self._files, self.entry.files[VECTORS])
+        self._expect(VECTORS, "dtype", manifest.vectors_dtype, opened.dtype.name)
+        self._expect(VECTORS, "shape", (self.entry.rows, manifest.dimension), opened.shape)
+
+    def _mapped_vectors(self) -> npt.NDArray[Any]:
         path = self._file(VECTORS)
         try:
-            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (ValueError, EOFError) as error:
             raise InvalidIndex(f"{self._name(VECTORS)} holds no array: {error}") from error
-        self._expect(VECTORS, "dtype", manifest.vectors_dtype, vectors.dtype.name)
-        self._expect(VECTORS, "shape", (self.entry.rows, manifest.dimension), vectors.shape)
-        return np.asarray(vectors)
+
+    @property
+    def vectors(self) -> npt.NDArray[Any]:
+        """The vectors for re-ranking, (rows, d), mapped from a local file.
+
+        Where they stay in their bucket, asking for all of them downloads them after all; `rows_at`
+        fetches some.
+        """
+        if self._vectors is None:
+            self._vectors = self._mapped_vectors()
+        return self._vectors
+
+    def rows_at(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return some of the vectors for re-ranking, in the order of `rows`.
+
+        Parameters
+        ----------
+        rows
+            int64, (m,).
+
+        Returns
+        -------
+        float16 or float32, (m, d)
+
+        Raises
+        ------
+        SnapshotExpired, StorageError
+            Where they are fetched from a bucket, and that fails.
+        """
+        if self._vectors is None and self._ranged is not None:
+            return self._ranged.rows(rows)
+        return np.asarray(self.vectors[rows])
 
     def _open_live(self) -> npt.NDArray[np.bool_] | None:
         """Return which rows a search may find, None where it may find them all."""
@@ -162,7 +227,13 @@ class ShardReader:
         return tree
 
     def candidates(
-        self, query: npt.NDArray[np.float32], *, entries: int, most: int
+        self,
+        query: npt.NDArray[np.float32],
+        *,
+        entries: int,
+        most: int,
+        at_least: int = 0,
+        passing: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Find rows that are near in the reduced space, dead ones left out.
 
@@ -171,9 +242,15 @@ class ShardReader:
         query
             float32, as `pool3.index.reduction.tree_query` makes it.
         entries
-            How many entries of the trees' leaves are gathered.
+            How many entries of the trees' leaves are gathered at first; four times as many, and
+            so on, until `at_least` rows are found.
         most
             How many rows are returned at most.
+        at_least
+            How many rows are returned at least, where so many pass.
+        passing
+            bool, (rows,): which rows may be returned, no dead one among them; the live ones when
+            None.
 
         Returns
         -------
@@ -181,19 +258,29 @@ class ShardReader:
         distances : float64, (m,)
             In the tree's own space, ascending.
         """
-        n_rows = self.entry.rows
+        n_rows, mask = self.entry.rows, self.live if passing is None else passing
+        n_passing = n_rows if mask is None else int(np.count_nonzero(mask))
+        most, at_least = min(most, n_passing), min(at_least, most, n_passing)
+        # Some more than would do if those that pass were spread evenly.
+        asked = most if mask is None else min(n_rows, most * n_rows * 5 // (4 * n_passing or 1) + 8)
         everything = min(self._tree.get_n_trees() * n_rows, _MAX_SEARCH_K)
-        rows, found = self._tree.get_nns_by_vector(
-            query.tolist(),
-            min(most + self.entry.dead, n_rows),
-            search_k=min(entries, everything),
-            include_distances=True,
-        )
-        near, distances = np.array(rows, dtype=np.int64), np.array(found, dtype=np.float64)
-        if self.live is not None:
-            alive = self.live[near]
-            near, distances = near[alive], distances[alive]
-        return near[:most], distances[:most]
+        while most:
+            rows, found = self._tree.get_nns_by_vector(
+                query.tolist(), asked, search_k=min(entries, everything), include_distances=True
+            )
+            near, distances = np.array(rows, dtype=np.int64), np.array(found, dtype=np.float64)
+            if mask is not None:
+                kept = mask[near]
+                near, distances = near[kept], distances[kept]
+            if len(near) >= most:
+                return near[:most], distances[:most]
+            if len(rows) == asked < n_rows:
+                asked = min(n_rows, 4 * asked)
+            elif len(near) < at_least and entries < everything:
+                entries *= 4
+            else:
+                return near, distances
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
 
     def find(self, image_id: str) -> int | None:
         """Return the live row of an image_id, by bisection over sorted ids; None without one."""

@@ -7,7 +7,8 @@ from the environment and the usual provider chains, never from a uri. What is wr
 or not at all. Delta tables are in `pool3.storage.tables`.
 """
 
-from pool3.storage.cache import verified_local_file
+from pool3.storage.cache import HeldFile, verified_bytes, verified_file, verified_local_file
+from pool3.storage.cache_room import cache_limit
 from pool3.storage.objects import (
     StoredObject,
     exists,
@@ -19,13 +20,17 @@ from pool3.storage.objects import (
     put_file,
     put_if_absent,
 )
+from pool3.storage.ranged import fetch_ranges
 from pool3.storage.uris import canonical_uri, is_local, join, name_of
 
 __all__ = [
+    "HeldFile",
     "StoredObject",
+    "cache_limit",
     "canonical_uri",
     "exists",
     "fetch",
+    "fetch_ranges",
     "is_directory",
     "is_local",
     "join",
@@ -35,5 +40,7 @@ __all__ = [
     "put",
     "put_file",
     "put_if_absent",
+    "verified_bytes",
+    "verified_file",
     "verified_local_file",
 ]

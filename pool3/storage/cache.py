@@ -1,35 +1,67 @@
 """The local cache: objects of a bucket as checked local files, shared by a machine's processes.
 
-A cached file is named by its SHA-256, so that a name can never go stale, and appears whole.
+A cached file is named by its SHA-256, so that a name can never go stale, and appears whole. Who
+uses one holds a shared lock on it, and what anybody holds is never evicted (`cache_room`).
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
-import tempfile
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import obstore
+from obstore import exceptions
 
 from pool3.errors import NotFound, StorageError
-from pool3.storage.clients import raise_mapped, store_of
+from pool3.storage.cache_room import cache_directory, cache_limit, locked, objects_folder, reserve
+from pool3.storage.clients import hurried_store_of, raise_mapped
+from pool3.storage.retries import Exhausted, retried
 from pool3.storage.uris import is_local, split_remote
 
 _CHUNK = 1 << 20
+_ATTEMPTS = 4
+_DEADLINE_S = 3600.0
+_STALL_S = 30.0
 
 
-def cache_directory() -> Path:
-    """Return the cache's folder: ``$POOL3_CACHE_DIR``, else ``~/.cache/pool3``."""
-    configured = os.environ.get("POOL3_CACHE_DIR")
-    return Path(configured) if configured else Path.home() / ".cache" / "pool3"
+class HeldFile:
+    """A checked local file that no process evicts as long as this object lives.
+
+    Use it as a context, close it, or forget it. `verified_file` makes it.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    """
+
+    def __init__(self, path: Path, descriptor: int | None = None) -> None:
+        self.path = path
+        self._release = None if descriptor is None else weakref.finalize(self, os.close, descriptor)
+
+    def close(self) -> None:
+        """Let the file be evicted; what is mapped in memory stays there all the same."""
+        if self._release is not None:
+            self._release()
+
+    def __enter__(self) -> HeldFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def verified_local_file(uri: str, *, sha256: str, size: int) -> Path:
-    """Return a local file whose bytes are known to be those that a manifest names.
+def verified_file(uri: str, *, sha256: str, size: int, max_bytes: int | None = None) -> HeldFile:
+    """Return a local file whose bytes are known to be those that a manifest names, and hold it.
 
     A local object is its own file; it is read through once and the result remembered as long as
-    its size and modification time stay. A remote object is downloaded into the cache.
+    its size and modification time stay. A remote object is downloaded into the cache, by one
+    process while others that want it wait.
 
     Parameters
     ----------
@@ -37,18 +69,51 @@ def verified_local_file(uri: str, *, sha256: str, size: int) -> Path:
         Canonical uri.
     sha256, size
         What the bytes must be: lower-case hexadecimal digest, and their number.
+    max_bytes
+        Most bytes of all cached files together; ``$POOL3_CACHE_MAX_BYTES`` when None, and no limit
+        without that.
 
     Raises
     ------
     NotFound, StorageError
         The object is missing, cannot be reached, or holds other bytes.
+    CacheFull
+        The cache may not hold so much besides what is in use.
     """
     if is_local(uri):
-        return _verified_in_place(Path(uri), sha256, size)
-    cached = cache_directory() / "objects" / sha256[:2] / sha256
-    if not (cached.is_file() and cached.stat().st_size == size):
-        _download(uri, cached, sha256, size)
-    return cached
+        return HeldFile(_verified_in_place(Path(uri), sha256, size))
+    limit = cache_limit(max_bytes)
+    cached = objects_folder() / sha256[:2] / sha256
+    try:
+        held = _held(cached, size)
+        if held is not None:
+            return held
+        with locked(sha256[:3]):
+            return _held(cached, size) or _downloaded(uri, cached, sha256, size, limit)
+    except OSError as error:
+        full = "; free some space or" if error.errno == errno.ENOSPC else ";"
+        raise StorageError(
+            "fetch_failed",
+            f"{uri} could not be kept in the cache {cache_directory()}: {error.strerror}{full} "
+            "name another folder in $POOL3_CACHE_DIR",
+        ) from error
+
+
+def verified_bytes(uri: str, *, sha256: str, size: int) -> bytes:
+    """Return the bytes of a file that a manifest names, through the cache.
+
+    Raises
+    ------
+    NotFound, StorageError
+        As for `verified_file`.
+    """
+    with verified_file(uri, sha256=sha256, size=size) as held:
+        return held.path.read_bytes()
+
+
+def verified_local_file(uri: str, *, sha256: str, size: int) -> Path:
+    """Return the path of `verified_file`, for who opens it at once."""
+    return verified_file(uri, sha256=sha256, size=size).path
 
 
 def _verified_in_place(path: Path, sha256: str, size: int) -> Path:
@@ -83,21 +148,66 @@ def _remember(marker: Path) -> None:
         return  # a read-only home costs another reading next time, nothing else
 
 
-def _download(uri: str, target: Path, sha256: str, size: int) -> None:
+def _held(path: Path, size: int) -> HeldFile | None:
+    """Hold a cached file; None where it is not there, or not whole."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        held = HeldFile(path, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if not os.fstat(descriptor).st_nlink:
+            held.close()  # evicted between the opening and the lock
+            continue
+        if os.fstat(descriptor).st_size != size:
+            held.close()
+            return None
+        os.utime(descriptor)  # the least recently used goes first
+        return held
+
+
+def _downloaded(uri: str, target: Path, sha256: str, size: int, limit: int | None) -> HeldFile:
+    """Download into a file of a passing name, which is held before it gets its own."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    bucket, key = split_remote(uri)
-    digest = hashlib.sha256()
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+    descriptor, temporary = reserve(target.parent, size, limit, uri)
+    held = HeldFile(target, descriptor)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            result = obstore.get(store_of(bucket), key)
-            _require(uri, "bytes", str(size), str(result.meta["size"]))
-            for chunk in result.stream(min_chunk_size=_CHUNK):
-                digest.update(chunk)
-                file.write(chunk)
-        _require(uri, "SHA-256", sha256, digest.hexdigest())
+        with open(descriptor, "wb", closefd=False) as file:
+            digest = _fill(file, uri, size)
+            os.fsync(descriptor)
+        _require(uri, "SHA-256", sha256, digest)
         os.replace(temporary, target)
-    except obstore.exceptions.BaseError as error:
+    except BaseException:
+        held.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    return held
+
+
+def _fill(file: BinaryIO, uri: str, size: int) -> str:
+    """Write an object's bytes into a file, from the start at each attempt; returns the digest."""
+
+    def attempt(limit_s: float) -> str:
+        file.seek(0)
+        digest = hashlib.sha256()
+        for chunk in _chunks(uri, size, limit_s):
+            digest.update(chunk)
+            file.write(chunk)
+        _require(uri, "bytes", str(size), str(file.tell()))
+        file.flush()
+        return digest.hexdigest()
+
+    try:
+        return retried(attempt, attempts=_ATTEMPTS, deadline_s=_DEADLINE_S)
+    except Exhausted as error:
+        raise_mapped(uri, cast(Exception, error.__cause__), str(error))
+    except (exceptions.BaseError, FileNotFoundError, PermissionError) as error:
         raise_mapped(uri, error)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+
+
+def _chunks(uri: str, size: int, limit_s: float) -> Iterator[bytes]:
+    bucket, key = split_remote(uri)
+    result = obstore.get(hurried_store_of(bucket, limit_s, _STALL_S), key)
+    _require(uri, "bytes", str(size), str(result.meta["size"]))
+    yield from result.stream(min_chunk_size=_CHUNK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import re
 import time
@@ -17,6 +18,7 @@ LONGEST_PAUSE_S = 10.0
 
 _CLIENT_ERROR = re.compile(r"status code: 4(?!08|29)\d\d\b")
 _HALVINGS = 5
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Exhausted(Exception):
@@ -29,7 +31,7 @@ def worth_retrying(error: Exception) -> bool:
         return False
     if isinstance(error, exceptions.GenericError):
         return _CLIENT_ERROR.search(str(error)) is None
-    return isinstance(error, OSError)
+    return isinstance(error, OSError) and error.errno not in _DISK_FULL
 
 
 def pause_s(failures: int) -> float:

@@ -59,7 +59,7 @@ def test_one_damaged_byte_is_an_error(make_index, name):
     with pytest.raises(StorageError, match=f"expected bytes {len(good)}.*{name}"):
         pool3.open(directory)
     path.unlink()
-    with pytest.raises(StorageError, match=name):
+    with pytest.raises(InvalidIndex, match=f"{name} is missing"):
         pool3.open(directory)
 
 
@@ -107,10 +107,9 @@ def test_the_bytes_it_needs(make_index, caplog):
         needed = pool3.open(directory).info()["bytes"]
     files = [p for p in directory.rglob("*") if p.is_file() and p.suffix != ".json"]
     assert needed == sum(path.stat().st_size for path in files)
-    assert f"{needed} bytes needed" in caplog.text
-    assert len(pool3.open(directory, cache_max_bytes=needed)) == 50
-    with pytest.raises(UsageError, match=f"have {needed} bytes, and cache_max_bytes allows 99"):
-        pool3.open(directory, cache_max_bytes=99)
+    vectors = next(directory.rglob("vectors.npy")).stat().st_size
+    assert f"{needed - vectors} bytes needed, and {vectors} bytes of vectors" in caplog.text
+    assert len(pool3.open(directory, cache_max_bytes=99)) == 50  # nothing of it is cached
 
 
 def test_what_it_says_of_itself(make_index):
