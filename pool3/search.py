@@ -22,10 +22,9 @@ from pool3.errors import InvalidIndex, UsageError
 from pool3.hits import Hits
 from pool3.index.depth import Depth, check_count, depth_of
 from pool3.index.fan_out import FanOut
-from pool3.index.files import IndexFiles
+from pool3.index.files import IndexFiles, stored_reduction
 from pool3.index.manifest import Manifest
 from pool3.index.publication import newest_published, newest_snapshot, read_manifest
-from pool3.index.reduction import Reduction, load_reduction
 from pool3.query_pictures import PictureModel, as_picture, small_copy
 
 log = logging.getLogger(__name__)
@@ -125,7 +124,7 @@ class Index:
         self.uri = uri
         self.manifest = manifest
         self._model = PictureModel(uri, manifest)
-        reduction = _open_reduction(IndexFiles(uri, manifest, cache_max_bytes), manifest)
+        reduction = stored_reduction(IndexFiles(uri, manifest, cache_max_bytes), manifest)
         self._fan_out = FanOut(uri, manifest, reduction, cache_max_bytes)
 
     def __len__(self) -> int:
@@ -365,16 +364,3 @@ class Index:
             places=[(neighbour.shard.metadata, neighbour.row) for neighbour in found],
             query=picture,
         )
-
-
-def _open_reduction(files: IndexFiles, manifest: Manifest) -> Reduction:
-    entry = manifest.reduction
-    if entry.file is None:
-        return Reduction(manifest.metric, manifest.dimension)
-    return load_reduction(
-        files.read(entry.file),
-        metric=manifest.metric,
-        dimension=manifest.dimension,
-        reduced=entry.dimension,
-        explained_variance=entry.explained_variance,
-    )

@@ -12,6 +12,7 @@ from pool3 import storage
 from pool3.errors import InvalidIndex, NotFound, SnapshotExpired, UsageError
 from pool3.index.manifest import EVIDENCE, VECTORS, FileEntry, Manifest
 from pool3.index.publication import manifest_uri
+from pool3.index.reduction import Reduction, load_reduction
 
 
 class IndexFiles:
@@ -115,3 +116,17 @@ class IndexFiles:
                 f"snapshot {self._snapshot} of {self.index_uri} has expired, and {file.path} is "
                 "gone; open the newest with index.refresh(), or pool3.open anew"
             ) from error
+
+
+def stored_reduction(files: IndexFiles, manifest: Manifest) -> Reduction:
+    """Return the reduction of a snapshot; raises as `IndexFiles.hold` does."""
+    entry = manifest.reduction
+    if entry.file is None:
+        return Reduction(manifest.metric, manifest.dimension)
+    return load_reduction(
+        files.read(entry.file),
+        metric=manifest.metric,
+        dimension=manifest.dimension,
+        reduced=entry.dimension,
+        explained_variance=entry.explained_variance,
+    )
