@@ -1,24 +1,25 @@
-"""A lake of many small pictures in one run, and a listing of a million planned.
+"""A lake of many small pictures in one run, a table that holds pictures, a long listing planned.
 
-usage: python -m benchmarks.lake [--pictures 100000] [--uris 1000000] [--json FILE]
+usage: python -m benchmarks.lake [--pictures 100000] [--uris 1000000] [--rows 5000] [--json FILE]
 
 The driver's heap is 1 GB. The pictures are drawn, 32 pixels a side, each another; a graph that only
 averages their colours stands in for the model, so that all but inference is what is measured. A
-second run over the same pictures shows what a night without news costs. The listing is a table of
-uris with etags, of which nothing is there: only the plan is made. Memory is resident: the peaks of
-the driver's JVM and Python process, and of the largest Python worker with its decoders.
+second run over the same pictures shows what a night without news costs. The table holds files of
+100 KB in one Parquet file; it is run, run again, and again with a hundredth of them changed. The
+listing is a table of uris with etags, of which nothing is there: only the plan is made. Memory is
+resident: the peaks of the driver's JVM and Python process, and of the largest Python worker, alone
+and with its decoders.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import struct
 import tempfile
-import threading
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.extract import CORES, session
-from benchmarks.memory import EVERY_S, worker_memory
+from benchmarks.watch import Peaks
 
 SIDE = 32
 HEAP = "1g"
+EVERY_S = 0.2
+ROW_BYTES = 100_000
+ROWS_A_GROUP = 250
 
 
 def draw_lake(folder: Path, count: int) -> None:
@@ -44,7 +48,33 @@ def draw_lake(folder: Path, count: int) -> None:
         (below / f"{number:07d}.png").write_bytes(png(pixels))
 
 
-def png(pixels: np.ndarray[Any, Any]) -> bytes:
+def draw_table(file: Path, count: int, changed: int = 0) -> None:
+    """Write a table of different pictures of 100 KB, the first of them changed."""
+    schema = pa.schema([("id", pa.string()), ("photo", pa.binary())])
+    ballast = np.random.default_rng(8).bytes(ROW_BYTES)
+    with pq.ParquetWriter(file, schema, compression="none", use_dictionary=False) as writer:
+        for first in range(0, count, ROWS_A_GROUP):
+            numbers = range(first, min(first + ROWS_A_GROUP, count))
+            photos = []
+            for number in numbers:
+                salt = np.random.default_rng([number, number < changed]).integers(0, 256, 48)
+                pixels = salt.astype(np.uint8).reshape(4, 4, 3).repeat(8, axis=0).repeat(8, axis=1)
+                photos.append(png(pixels, ballast))
+            ids = [f"{number:07d}" for number in numbers]
+            writer.write_table(pa.table({"id": ids, "photo": photos}, schema))
+
+
+def draw_listing(file: Path, count: int) -> None:
+    """Write a table of uris with their sizes and etags."""
+    columns = {
+        "uri": [f"/lake/photos/{number:09d}.jpg" for number in range(count)],
+        "etag": [f"{number:x}" for number in range(count)],
+        "size": [1000] * count,
+    }
+    pq.write_table(pa.table(columns), file)
+
+
+def png(pixels: np.ndarray[Any, Any], ballast: bytes = b"") -> bytes:
     """Write RGB pixels as a PNG; a library takes ten times as long for one so small."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -56,50 +86,13 @@ def png(pixels: np.ndarray[Any, Any]) -> bytes:
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows, 1)), chunk(b"IEND", b"")]
+        [
+            chunk(b"IHDR", header),
+            chunk(b"baLs", ballast) if ballast else b"",
+            chunk(b"IDAT", zlib.compress(rows, 1)),
+            chunk(b"IEND", b""),
+        ]
     )
-
-
-class Peaks:
-    """Peak resident memory of driver and workers in MiB, while it is entered."""
-
-    def __enter__(self) -> Peaks:
-        self.found = {"driver_python_mib": 0.0, "driver_jvm_mib": 0.0, "worker_mib": 0.0}
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(10 * EVERY_S):
-            now = {
-                "driver_python_mib": _resident_mib(os.getpid()),
-                "driver_jvm_mib": max((_resident_mib(pid) for pid in _jvms()), default=0.0),
-                "worker_mib": max((total for _, total in worker_memory()), default=0.0),
-            }
-            self.found = {name: max(self.found[name], value) for name, value in now.items()}
-
-
-def _resident_mib(pid: int) -> float:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _jvms() -> list[int]:
-    """Return the JVMs that this process started."""
-    found = []
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if "java" in Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]:
-                found.append(int(pid))
-    return found
 
 
 def measured(label: str, config: Any, spark: Any) -> dict[str, Any]:
@@ -107,7 +100,7 @@ def measured(label: str, config: Any, spark: Any) -> dict[str, Any]:
     from jobs.extract_features import run
 
     started = time.monotonic()
-    with Peaks() as peaks:
+    with Peaks(every_s=EVERY_S) as peaks:
         report = run(spark, config)
     seconds = time.monotonic() - started
     phases = ("fetch", "decode", "inference", "write", "wait")
@@ -121,6 +114,46 @@ def measured(label: str, config: Any, spark: Any) -> dict[str, Any]:
     }
 
 
+def runs(folder: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """Yield each run's label and configuration; what it reads is made just before."""
+    from jobs.extract_features import ExtractConfig
+    from tests.jobs.colour_model import colour_graph, write_model
+
+    model = str(write_model(folder / "model", colour_graph(), "colours"))
+
+    def config(source: str, output: str, **options: Any) -> ExtractConfig:
+        return ExtractConfig(
+            input=str(folder / source), output=str(folder / output), model=model, **options
+        )
+
+    draw_lake(folder / "tenth", arguments.pictures // 10)
+    yield "a tenth, first run", config("tenth", "tenth-table")
+    draw_lake(folder / "lake", arguments.pictures)
+    yield "all, first run", config("lake", "table")
+    yield "all, second run", config("lake", "table")
+    for label, changed in (
+        ("pictures in a table, first run", 0),
+        ("the same, second run", 0),
+        ("the same, a hundredth changed", arguments.rows // 100),
+    ):
+        draw_table(folder / "photos.parquet", arguments.rows, changed)
+        options = {"content_column": "photo", "id_column": "id"}
+        yield label, config("photos.parquet", "photos-table", **options)
+    draw_listing(folder / "uris.parquet", arguments.uris)
+    yield (
+        "uris, planned only",
+        config(
+            "uris.parquet",
+            "planned",
+            uri_column="uri",
+            etag_column="etag",
+            size_column="size",
+            allow_uri=("/lake/photos",),
+            plan=True,
+        ),
+    )
+
+
 def main() -> None:
     """Measure the runs and print the table."""
     parser = argparse.ArgumentParser(
@@ -128,43 +161,14 @@ def main() -> None:
     )
     parser.add_argument("--pictures", type=int, default=100_000)
     parser.add_argument("--uris", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=5_000)
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     arguments = parser.parse_args()
-    from jobs.extract_features import ExtractConfig
-    from tests.jobs.colour_model import colour_graph, write_model
-
-    figures = []
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        model = str(write_model(folder / "model", colour_graph(), "colours"))
         spark = session(heap=HEAP)
-        lake, tenth = folder / "lake", folder / "tenth"
-        draw_lake(lake, arguments.pictures)
-        draw_lake(tenth, arguments.pictures // 10)
-        for label, source, output in (
-            ("a tenth, first run", tenth, "tenth-table"),
-            ("all, first run", lake, "table"),
-            ("all, second run", lake, "table"),
-        ):
-            config = ExtractConfig(input=str(source), output=str(folder / output), model=model)
-            figures.append(measured(label, config, spark))
-        uris = [f"/lake/photos/{number:09d}.jpg" for number in range(arguments.uris)]
-        listing = pa.table({"uri": uris, "etag": [f"{n:x}" for n in range(arguments.uris)]})
-        pq.write_table(
-            listing.append_column("size", pa.array([1000] * len(uris))), folder / "uris.parquet"
-        )
-        del uris, listing
-        config = ExtractConfig(
-            input=str(folder / "uris.parquet"),
-            output=str(folder / "planned"),
-            model=model,
-            uri_column="uri",
-            etag_column="etag",
-            size_column="size",
-            allow_uri=("/lake/photos",),
-            plan=True,
-        )
-        figures.append(measured("uris, planned only", config, spark))
+        figures = [
+            measured(label, config, spark) for label, config in runs(Path(temporary), arguments)
+        ]
     print(f"{CORES} cores, driver heap {HEAP}\n")
     for found in figures:
         print("  ".join(f"{name} {value}" for name, value in found.items()))

@@ -3,20 +3,17 @@
 usage: python -m benchmarks.memory PICTURES [--engines openvino,tensorflow] [--json FILE]
 
 The extract-features job runs with one task at a time, default settings, on a few and on many photos
-of the folder, and on drawn pictures of 50 megapixels, the most that a picture may have. A thread
-reads the resident memory of the Python worker and of all processes below it every 20 ms; pages that
-they share are counted for each of them, so what is shown is too much rather than too little.
+of the folder, and on drawn pictures of 50 megapixels, the most that a picture may have. The
+resident memory of the Python worker and of all processes below it is read every 20 ms.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.extract import REPOSITORY, links, photos, session
+from benchmarks.watch import Peaks
 
 FEW, MANY = 64, 640
 COPIES = 4
@@ -55,53 +53,6 @@ def draw_large(folder: Path) -> dict[str, Path]:
     return folders
 
 
-class Watch:
-    """The peak of the resident memory of this process's Python workers, while it is entered."""
-
-    def __enter__(self) -> Watch:
-        self.peak_mib = self.worker_mib = 0.0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(EVERY_S):
-            for worker, all_below in worker_memory():
-                self.worker_mib = max(self.worker_mib, worker)
-                self.peak_mib = max(self.peak_mib, all_below)
-
-
-def worker_memory() -> list[tuple[float, float]]:
-    """Return of each Python worker its own MiB and those of it with all processes below it."""
-    children: dict[int, list[int]] = {}
-    memory: dict[int, float] = {}
-    daemons = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (place / "stat").read_text().rpartition(")")[2].split()
-            pages = int((place / "statm").read_text().split()[1])
-            command = (place / "cmdline").read_bytes()
-        except OSError:
-            continue
-        pid, parent = int(place.name), int(stat[1])
-        children.setdefault(parent, []).append(pid)
-        memory[pid] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-        if b"pyspark.daemon" in command:
-            daemons.append(pid)
-
-    def below(pid: int) -> float:
-        return memory.get(pid, 0.0) + sum(below(child) for child in children.get(pid, ()))
-
-    # A worker is a fork of the daemon, under the same command.
-    workers = [worker for daemon in daemons for worker in children.get(daemon, ())]
-    return [(memory.get(worker, 0.0), below(worker)) for worker in workers]
-
-
 def measure(engine: str, pictures: str) -> list[dict[str, Any]]:
     """Run the job on each kind of pictures in this process; returns the peaks."""
     from jobs.extract_features import ExtractConfig
@@ -117,7 +68,7 @@ def measure(engine: str, pictures: str) -> list[dict[str, Any]]:
         } | draw_large(folder)
         spark = session(cores=1)
         for number, (kind, where) in enumerate(runs.items()):
-            with Watch() as watch:
+            with Peaks(every_s=EVERY_S) as peaks:
                 report = extract_features(
                     spark,
                     ExtractConfig(
@@ -132,8 +83,8 @@ def measure(engine: str, pictures: str) -> list[dict[str, Any]]:
                     "engine": "".join(report.details["engines"]),
                     "pictures": kind,
                     "ok": report.counts["ok"],
-                    "worker_mib": round(watch.worker_mib),
-                    "with_decoders_mib": round(watch.peak_mib),
+                    "worker_mib": round(peaks.found["worker_mib"]),
+                    "with_decoders_mib": round(peaks.found["with_decoders_mib"]),
                 }
             )
     return found

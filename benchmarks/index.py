@@ -1,0 +1,258 @@
+"""Recall and speed of pool3's search beside other libraries, on the same vectors in one run.
+
+usage: python -m benchmarks.index [--data clustered,features,bigann10k] [--threads 1,2]
+                                  [--ways pool3,hnswlib,...] [--rows N] [--only build|search|report]
+
+    python -m benchmarks.index                      everything
+    python -m benchmarks.index --rows 5000          a small trial of everything
+    python -m benchmarks.index --data clustered --ways pool3,hnswlib,hnswlib-pca --threads 1
+    python -m benchmarks.index --only search        measures again what stands built
+    python -m benchmarks.index --only report        prints the tables and draws the plots again
+
+DURATION
+
+Each way builds in a process of its own and searches in another, both pinned to as many cores as
+they are given threads. `build s` and `peak MiB` are of the first, which reads its rows from a file
+block by block; `search MiB` is the second one's peak of resident memory, what it maps included.
+Queries are asked one at a time, Python included; `p50` and `p99` are of one query at the effort
+that reaches the recall, straight lines drawn between the efforts measured. `many/s` is the way's
+own batched search. Recall@10 is by distance: a row counts when it is no farther than the true tenth
+neighbour, whatever distance the way itself states.
+
+Figures are kept in build/bench-index/figures.json, each way's on its own, so that a run can be made
+in parts: what is measured again replaces what was there. Plots lie beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.index_report import printed, progress
+from benchmarks.index_rivals import WAYS
+from benchmarks.index_ways import WORKERS_MIB, Rows, Way, own_peak_mib
+from benchmarks.vectors import GENERATORS, Array, drawn, queries_of
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WORK = REPOSITORY / "build" / "bench-index"
+ROWS = 100_000
+QUERIES = 500
+K = 10
+ROUNDS = 2
+# Distances are compared as far as float32 vectors of unit length tell them apart.
+SLACK = 1e-6
+
+
+def prepared(data: str, rows: int) -> Path:
+    """Draw rows and queries and measure the truth, once; returns their folder."""
+    folder = WORK / f"{data}-{rows}"
+    if (folder / "truth.npy").exists():
+        return folder
+    progress(f"drawing {data}")
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = GENERATORS[data]
+    written = 0
+    with (folder / "rows.f32").open("wb") as file:
+        for block in drawn(generator, rows):
+            written += len(block)
+            file.write(_scaled(block, generator.metric).tobytes())
+    queries = _scaled(queries_of(generator, QUERIES), generator.metric)
+    np.save(folder / "queries.npy", queries)
+    facts = {"rows": written, "dimension": generator.dimension, "metric": generator.metric}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    np.save(folder / "truth.npy", true_distances(opened(folder), queries))
+    return folder
+
+
+def _scaled(vectors: Array, metric: str) -> Array:
+    if metric != "angular":
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+    wide = vectors.astype(np.float64)
+    return (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
+
+
+def opened(folder: Path) -> Rows:
+    """Return the rows of a prepared folder."""
+    return Rows(path=folder / "rows.f32", **json.loads((folder / "facts.json").read_text()))
+
+
+def true_distances(rows: Rows, queries: Array) -> Array:
+    """Return the squared distance of each query's true k-th neighbour, float64 (n,)."""
+    more = 4 * K
+    found = np.full((len(queries), more), np.inf)
+    numbers = np.full((len(queries), more), -1)
+    start = 0
+    for block in rows.blocks():
+        far = (block * block).sum(axis=1) - 2 * (queries @ block.T)
+        far = np.concatenate([found, far], axis=1)
+        here = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
+        best = np.argpartition(far, more - 1, axis=1)[:, :more]
+        numbers = np.take_along_axis(np.concatenate([numbers, here], axis=1), best, axis=1)
+        found = np.take_along_axis(far, best, axis=1)
+        start += len(block)
+    exact = squared_distances(rows, queries, numbers)
+    return np.sort(exact, axis=1)[:, K - 1]
+
+
+def squared_distances(rows: Rows, queries: Array, numbers: Array) -> Array:
+    """Return exact squared distances of queries to some rows each, float64; none is infinite."""
+    mapped = rows.mapped()
+    exact = np.full(numbers.shape, np.inf)
+    for query, chosen, far in zip(queries.astype(np.float64), numbers, exact, strict=True):
+        # A row that is named twice counts once.
+        _, first = np.unique(chosen, return_index=True)
+        first = first[chosen[first] >= 0]
+        far[first] = ((mapped[chosen[first]] - query) ** 2).sum(axis=1)
+    return exact
+
+
+def recall_of(rows: Rows, queries: Array, truth: Array, numbers: Array) -> float:
+    """Return the share of places that hold a row no farther than the true k-th neighbour."""
+    exact = squared_distances(rows, queries, numbers)
+    return float((exact <= truth[:, None] * (1 + SLACK) + SLACK**2).mean())
+
+
+def build(way: Way, rows: Rows, folder: Path, threads: int) -> dict[str, Any]:
+    """Build one way's files in this process; returns the figures."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    started = time.perf_counter()
+    way.build(rows, folder, threads)
+    seconds = time.perf_counter() - started
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return {"seconds": seconds, "bytes": size, "peak_mib": peak_mib()}
+
+
+def search(way: Way, rows: Rows, folder: Path, threads: int) -> dict[str, Any]:
+    """Ask one way all queries at each of its efforts, in this process; returns the figures."""
+    parent = folder.parent
+    queries, truth = np.load(parent / "queries.npy"), np.load(parent / "truth.npy")
+    started = time.perf_counter()
+    way.open(rows, folder, threads)
+    opening_s = time.perf_counter() - started
+    points, answers = [], []
+    for effort in way.efforts(K):
+        way.tune(effort)
+        way.find_many(queries[:50], K, threads)  # pages and caches; not timed
+        started = time.perf_counter()
+        way.find_many(queries, K, threads)
+        many = len(queries) / (time.perf_counter() - started)
+        numbers, seconds = asked_singly(way, queries)
+        answers.append(numbers)
+        points.append({"effort": effort, "many_per_s": many, **quantiles(seconds)})
+    figures = {"opening_s": opening_s, "peak_mib": peak_mib(), "points": points}
+    for point, numbers in zip(points, answers, strict=True):
+        point["recall"] = recall_of(rows, queries, truth, numbers)
+    return figures
+
+
+def asked_singly(way: Way, queries: Array) -> tuple[Array, Array]:
+    """Ask one query after the other; returns row numbers and seconds."""
+    numbers = np.full((len(queries), K), -1)
+    seconds = np.empty((ROUNDS, len(queries)))
+    for turn in range(ROUNDS):
+        for at, query in enumerate(queries):
+            started = time.perf_counter()
+            found = way.find(query, K)
+            seconds[turn, at] = time.perf_counter() - started
+            numbers[at, : len(found)] = found
+    return numbers, seconds
+
+
+def quantiles(seconds: Array) -> dict[str, float]:
+    """Return median, 99th percentile and mean in milliseconds."""
+    p50, p99 = np.quantile(seconds, (0.5, 0.99))
+    return {"p50_ms": 1e3 * p50, "p99_ms": 1e3 * p99, "mean_ms": 1e3 * float(seconds.mean())}
+
+
+def peak_mib() -> float:
+    """Return the peak of resident memory of this process and, added up, those that built for it."""
+    return own_peak_mib() + sum(WORKERS_MIB.values())
+
+
+def measured(arguments: argparse.Namespace, data: str, way: str, threads: int) -> None:
+    """Measure one way in processes of its own, and keep what they say."""
+    key = f"{data}/{arguments.rows}/{way}/{threads}"
+    for phase in ("build", "search"):
+        if arguments.only not in (None, phase):
+            continue
+        progress(f"{key} {phase}")
+        environment = {
+            **os.environ,
+            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
+        }
+        names = ["--data", data, "--ways", way, "--threads", str(threads)]
+        command = [sys.executable, "-m", "benchmarks.index", *names, "--rows", str(arguments.rows)]
+        answer = subprocess.run(
+            [*command, "--phase", phase],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if answer.returncode:
+            progress(f"{key} {phase} ended with status {answer.returncode}; left out")
+            return
+        keep(key, phase, json.loads(answer.stdout.splitlines()[-1]))
+
+
+def keep(key: str, phase: str, found: dict[str, Any]) -> None:
+    """Merge figures into the file."""
+    path = WORK / "figures.json"
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    figures.setdefault(key, {})[phase] = found
+    path.with_suffix(".new").write_text(json.dumps(figures, indent=1) + "\n")
+    path.with_suffix(".new").replace(path)
+
+
+def one_phase(arguments: argparse.Namespace) -> None:
+    """Do one phase of one way in this process, pinned to its cores; prints the figures."""
+    threads = int(arguments.threads)
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    parent = WORK / f"{arguments.data}-{arguments.rows}"
+    phase = {"build": build, "search": search}[arguments.phase]
+    found = phase(WAYS[arguments.ways], opened(parent), parent / arguments.ways, threads)
+    print(json.dumps(found))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--data", default=",".join(GENERATORS), help="default: %(default)s")
+    made.add_argument("--threads", default="1,2", help="default: %(default)s")
+    made.add_argument("--ways", default=",".join(WAYS), help="default: %(default)s")
+    made.add_argument("--rows", type=int, default=ROWS, help="at most (default: %(default)s)")
+    made.add_argument("--only", choices=("build", "search", "report"))
+    made.add_argument("--phase", help=argparse.SUPPRESS)
+    return made
+
+
+def main() -> None:
+    """Measure what was asked for, print the tables and draw the plots."""
+    arguments = parser().parse_args()
+    if arguments.phase:
+        one_phase(arguments)
+        return
+    for data in arguments.data.split(",") if arguments.only != "report" else ():
+        prepared(data, arguments.rows)
+        for threads in map(int, arguments.threads.split(",")):
+            for way in arguments.ways.split(","):
+                measured(arguments, data, way, threads)
+    figures = json.loads((WORK / "figures.json").read_text())
+    print(printed(figures, arguments.rows, WORK))
+
+
+if __name__ == "__main__":
+    main()

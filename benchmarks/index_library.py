@@ -1,0 +1,98 @@
+"""An index built with pool3's library alone: what the job's tasks do, without Spark around it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.index_ways import Rows, in_processes
+from pool3.index.manifest import Manifest, ShardEntry, TableEntry
+from pool3.index.publication import publish, store_reduction, store_shard, utc_now, write_manifest
+from pool3.index.reduction import Gram, Reduction, choose_dtype, fit
+from pool3.index.shards import ShardWriter, shard_seed
+from pool3.index.vectors import stored_rows
+
+SEED = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ShardJob:
+    number: int
+    start: int
+    stop: int
+
+
+def fitted(rows: Rows) -> tuple[Reduction, str]:
+    """Return the reduction of all rows, and the dtype that re-rank vectors take."""
+    gram = Gram(rows.metric, rows.dimension)
+    for block in rows.blocks():
+        gram.add(block)
+    return fit(gram), choose_dtype(gram)
+
+
+def stored_vectors(rows: Rows, path: Path, dtype: str) -> None:
+    """Write what re-ranking reads, without any header."""
+    with path.open("wb") as file:
+        for block in rows.blocks():
+            file.write(stored_rows(block, metric=rows.metric, dtype=dtype).tobytes())
+
+
+def build_index(
+    rows: Rows, folder: Path, *, n_shards: int, n_trees: int, processes: int
+) -> Manifest:
+    """Build and publish an index at folder/index; the id of a row is its number."""
+    index = str(folder / "index")
+    reduction, dtype = fitted(rows)
+    bounds = np.linspace(0, rows.rows, n_shards + 1).astype(int).tolist()
+    jobs = [
+        _ShardJob(number=number, start=start, stop=stop)
+        for number, (start, stop) in enumerate(pairwise(bounds))
+    ]
+    # Processes that are started from here on work with one thread each, as Spark's tasks do.
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    build = partial(_build_shard, rows, index, {"reduction": reduction, "n_trees": n_trees}, dtype)
+    entries = in_processes(build, jobs, min(processes, n_shards))
+    manifest = Manifest(
+        snapshot_id=1,
+        parent=None,
+        created_at=utc_now(),
+        run_id="benchmark",
+        metric=rows.metric,
+        dimension=rows.dimension,
+        reduction=store_reduction(index, reduction, snapshot=1, unique="benchmark"),
+        n_trees=n_trees,
+        seed=SEED,
+        vectors_dtype=dtype,
+        model_id=None,
+        model=None,
+        table=TableEntry(uri=str(rows.path), version=None),
+        rows=rows.rows,
+        counts={"indexed": rows.rows},
+        shards=tuple(entries),
+    )
+    write_manifest(index, manifest)
+    publish(index, 1, by="benchmark", why="built")
+    return manifest
+
+
+def _build_shard(
+    rows: Rows, index: str, options: dict[str, Any], dtype: str, job: _ShardJob
+) -> ShardEntry:
+    with tempfile.TemporaryDirectory(dir=Path(index).parent) as folder:
+        seed = shard_seed(SEED, job.number)
+        with ShardWriter(
+            Path(folder) / "shard", seed=seed, vectors_dtype=dtype, **options
+        ) as writer:
+            at = job.start
+            for block in rows.blocks(job.start, job.stop):
+                writer.append([f"{row:09d}" for row in range(at, at + len(block))], block)
+                at += len(block)
+            built = writer.close()
+        return store_shard(index, built, number=job.number, unique=f"shard-{job.number}")
