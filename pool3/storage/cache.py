@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,8 +164,14 @@ def _held(path: Path, size: int) -> HeldFile | None:
         if os.fstat(descriptor).st_size != size:
             held.close()
             return None
-        os.utime(descriptor)  # the least recently used goes first
+        _mark_used(descriptor)
         return held
+
+
+def _mark_used(descriptor: int) -> None:
+    """Note the time in the file itself, since the least recently used goes first."""
+    now = time.time_ns()  # what a file system notes by itself may be some milliseconds old
+    os.utime(descriptor, ns=(now, now))
 
 
 def _downloaded(uri: str, target: Path, sha256: str, size: int, limit: int | None) -> HeldFile:
@@ -175,6 +182,7 @@ def _downloaded(uri: str, target: Path, sha256: str, size: int, limit: int | Non
     try:
         with open(descriptor, "wb", closefd=False) as file:
             digest = _fill(file, uri, size)
+            _mark_used(descriptor)
             os.fsync(descriptor)
         _require(uri, "SHA-256", sha256, digest)
         os.replace(temporary, target)

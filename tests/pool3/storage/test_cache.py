@@ -1,0 +1,244 @@
+"""The local cache: its limit, who may evict what, and downloads by several processes at once."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pool3 import storage
+from pool3.errors import CacheFull, StorageError, UsageError
+from pool3.storage import cache
+from tests.conftest import REPOSITORY
+from tests.s3_faults import FaultyBucket, s3_faults  # noqa: F401 - a fixture
+
+HOLD = """if True:
+    import sys
+    from pool3 import storage
+    uri, sha256, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    held = storage.verified_file(uri, sha256=sha256, size=size)
+    print(held.path, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POOL3_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Objects of a bucket that is not there: an object holds its own uri; tells what was asked."""
+    asked = []
+
+    def chunks(uri: str, size: int, limit_s: float) -> Iterator[bytes]:
+        asked.append(uri)
+        yield uri.encode()
+
+    monkeypatch.setattr(cache, "_chunks", chunks)
+    return asked
+
+
+def held(uri: str, max_bytes: int | None = None, content: bytes | None = None) -> storage.HeldFile:
+    data = uri.encode() if content is None else content
+    sha256 = hashlib.sha256(data).hexdigest()
+    return storage.verified_file(uri, sha256=sha256, size=len(data), max_bytes=max_bytes)
+
+
+def cached_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in (folder / "objects").rglob("*") if path.is_file())
+
+
+def test_the_least_recently_used_goes_first(downloads: list[str]) -> None:
+    a, b, c = "s3://lake/a", "s3://lake/b", "s3://lake/c"
+    size = len(a)
+    for uri in (a, b, a, c):
+        held(uri, max_bytes=2 * size).close()
+    assert downloads == [a, b, c]
+    held(a).close()
+    held(c).close()
+    assert downloads == [a, b, c]
+    held(b).close()
+    assert downloads == [a, b, c, b]
+
+
+def test_what_is_held_stays_and_what_is_forgotten_may_go(
+    downloads: list[str], folder: Path
+) -> None:
+    first = held("s3://lake/a", max_bytes=15)
+    with pytest.raises(CacheFull, match="may hold 15 bytes, and s3://lake/b has 11, while 11 are"):
+        held("s3://lake/b", max_bytes=15)
+    again = held("s3://lake/a", max_bytes=15)
+    first.close()
+    with pytest.raises(CacheFull):
+        held("s3://lake/b", max_bytes=15)
+    assert again.path.read_bytes() == b"s3://lake/a"
+    del again
+    with held("s3://lake/b", max_bytes=15) as other:
+        assert other.path.read_bytes() == b"s3://lake/b"
+    assert cached_bytes(folder) == 11
+
+
+def test_a_file_larger_than_the_limit_evicts_nothing(downloads: list[str], folder: Path) -> None:
+    held("s3://lake/a").close()
+    with pytest.raises(CacheFull, match="may hold 10 bytes, and s3://lake/b has 11; raise"):
+        held("s3://lake/b", max_bytes=10)
+    assert cached_bytes(folder) == 11
+
+
+def test_the_limit_comes_from_the_environment(
+    downloads: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOL3_CACHE_MAX_BYTES", "11")
+    held("s3://lake/a").close()
+    held("s3://lake/b").close()
+    assert cached_bytes(folder) == 11
+    for wrong in ("0", "-1", "1G", "1.5"):
+        monkeypatch.setenv("POOL3_CACHE_MAX_BYTES", wrong)
+        with pytest.raises(UsageError, match=f"POOL3_CACHE_MAX_BYTES.*{wrong}"):
+            held("s3://lake/a")
+
+
+def test_what_a_killed_process_left_goes(downloads: list[str], folder: Path) -> None:
+    held("s3://lake/a").close()
+    left = folder / "objects" / "ab" / ".partial-left"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(bytes(1000))
+    held("s3://lake/b", max_bytes=30).close()
+    assert not left.exists()
+    assert cached_bytes(folder) == 22
+
+
+def test_a_damaged_copy_is_downloaded_again(downloads: list[str]) -> None:
+    path = held("s3://lake/a").path
+    path.write_bytes(b"short")
+    assert held("s3://lake/a").path.read_bytes() == b"s3://lake/a"
+
+
+def test_a_failed_download_leaves_nothing(downloads: list[str], folder: Path) -> None:
+    with pytest.raises(StorageError, match="SHA-256"):
+        held("s3://lake/a", content=b"elevenbytes")
+    with pytest.raises(StorageError, match="bytes 3, found 11"):
+        held("s3://lake/a", content=b"abc")
+    assert cached_bytes(folder) == 0
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    downloads: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write_text("a file")
+    with pytest.raises(StorageError, match=rf"cache {folder}: .*POOL3_CACHE_DIR"):
+        held("s3://lake/a")
+
+
+@given(
+    limit=st.integers(30, 80),
+    steps=st.lists(st.tuples(st.sampled_from(["hold", "forget"]), st.integers(0, 9))),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_happens_the_limit_holds_and_so_does_what_is_held(
+    limit: int, steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    in_use: dict[int, list[storage.HeldFile]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POOL3_CACHE_DIR", str(folder))
+        patch.setattr(cache, "_chunks", lambda uri, size, limit_s: iter([uri.encode()]))
+        for step, number in steps:
+            uri = f"s3://lake/{'x' * number}"
+            if step == "forget":
+                in_use.pop(number, None)
+            else:
+                needed = sum(10 + other for other in {*in_use, number})
+                if needed <= limit:
+                    in_use.setdefault(number, []).append(held(uri, limit))
+                else:
+                    with pytest.raises(CacheFull):
+                        held(uri, limit)
+            assert cached_bytes(folder) <= limit
+            for other, files in in_use.items():
+                expected = f"s3://lake/{'x' * other}".encode()
+                assert all(file.path.read_bytes() == expected for file in files)
+
+
+def test_processes_share_one_download_and_one_holds_it_for_itself(
+    s3_faults: FaultyBucket,  # noqa: F811
+) -> None:
+    uri = f"{s3_faults.uri}/tree.ann"
+    data = bytes(range(256)) * 4000
+    storage.put(uri, data)
+    command = [sys.executable, "-c", HOLD, uri, hashlib.sha256(data).hexdigest(), str(len(data))]
+    processes = [
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+        )
+        for _ in range(3)
+    ]
+    try:
+        for process in processes:
+            assert _line(process) == "ready"
+        for process in processes:
+            _go(process)
+        assert len({_line(process) for process in processes}) == 1
+        assert s3_faults.proxy.reads(uri) == 1
+        storage.put(f"{s3_faults.uri}/other", b"other")
+        for process in processes:
+            with pytest.raises(CacheFull):
+                held(f"{s3_faults.uri}/other", len(data) + 1, b"other")
+            process.kill()
+            process.wait()
+        held(f"{s3_faults.uri}/other", len(data) + 1, b"other").close()
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def _go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_threads_share_one_download(s3_faults: FaultyBucket) -> None:  # noqa: F811
+    uri = f"{s3_faults.uri}/ids.arrow"
+    storage.put(uri, b"ids")
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(held(uri, content=b"ids"))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [file.path.read_bytes() for file in found] == [b"ids"] * 8
+    assert s3_faults.proxy.reads(uri) == 1
+
+
+@pytest.mark.parametrize("fault", ["reset", "503", "short"])
+def test_a_download_that_breaks_off_is_begun_anew(
+    s3_faults: FaultyBucket,  # noqa: F811
+    fault: str,
+) -> None:
+    uri = f"{s3_faults.uri}/{fault}"
+    data = bytes(range(256)) * 4000
+    storage.put(uri, data)
+    s3_faults.proxy.fail(uri, fault, times=1)
+    assert held(uri, content=data).path.read_bytes() == data
+    assert s3_faults.proxy.reads(uri) == 2
