@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -15,6 +16,7 @@ from pool3.query_pictures import PictureModel
 
 HELP = Path(__file__).parent / "help"
 VECTORS = np.eye(6, 4, dtype=np.float32) + np.linspace(0.1, 0.6, 24, dtype=np.float32).reshape(6, 4)
+METADATA = pa.table({"label": ["a", "b", None] * 2, "width": [3, None, 5, 6, 7, 8]})
 Captured = pytest.CaptureFixture[str]
 
 
@@ -28,10 +30,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def index(folder: Path, make_index: Callable[..., Path]) -> str:
     ids = [str(folder / f"{number}.png") for number in range(len(VECTORS))]
-    return str(make_index(VECTORS, ids=ids, n_shards=2))
+    return str(make_index(VECTORS, ids=ids, n_shards=2, metadata=METADATA))
 
 
-@pytest.mark.parametrize("command", ["", "search", "info"])
+@pytest.mark.parametrize("command", ["", "search", "info", "export"])
 def test_the_help_is_the_one_on_record(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit) as left:
         main([command, "--help"] if command else ["--help"])
@@ -101,6 +103,82 @@ def test_info_says_what_the_index_holds(index: str, capsys: Captured) -> None:
     assert json.loads(capsys.readouterr().out)["rows"] == 6
 
 
+def test_hits_that_pass_with_their_columns(index: str, folder: Path, capsys: Captured) -> None:
+    search = ["search", index, "--image-id", str(folder / "0.png")]
+    assert (
+        main([*search, "--where", "label IS NULL OR width = 3", "--columns", "width, label"]) == 0
+    )
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["rank", "distance", "width", "label", "image_id"]
+    assert rows[0].split() == ["1", "0.0000", "3", "a", str(folder / "0.png")]
+    assert sorted(row.split()[-1] for row in rows) == [str(folder / f"{n}.png") for n in (0, 2, 5)]
+    assert main([*search, "--distinct", "label", "--columns", "label,width", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["where"], answer["distinct"]) == (None, "label")
+    columns = [hit["columns"] for hit in answer["hits"]]
+    assert columns[0] == {"label": "a", "width": 3}
+    assert sorted(str(found["label"]) for found in columns) == ["None", "None", "a", "b"]
+
+
+def test_info_prints_recall_as_a_small_table_and_draws_it(
+    index: str, folder: Path, capsys: Captured
+) -> None:
+    manifest = next(Path(index).rglob("manifest.json"))
+    value = json.loads(manifest.read_text())
+    value["recall"] = {
+        "samples": 1000,
+        "rows": 6,
+        "points": [point(0.1, 0.80, 20), point(0.3, 0.96, 50), point(0.2, 0.97, 50)],
+    }
+    for shard in value["shards"]:
+        shard["search_k"] = [100]
+    manifest.write_text(json.dumps(value))
+    assert main(["info", index]) == 0
+    lines = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert lines[0] == "recall, measured with 1,000 samples of 6 rows"
+    assert lines[1].split()[0] == "aim"
+    cells = [line.split() for line in lines[2:6]]
+    assert cells[0] == ["0.90", "0.20", "200", "50", "0.9800", "0.9800", "0.9700"]
+    assert cells[1] == ["0.95", *cells[0][1:]]
+    assert cells[2] == ["0.99", "not", "reached"]
+    assert cells[3] == ["best", *cells[0][1:]]
+    plot = folder / "recall.png"
+    assert main(["info", index, "--plot", str(plot)]) == 0
+    with Image.open(plot) as drawn:
+        assert drawn.width > 300
+    assert json.loads(_info_json(index, capsys))["recall"]["at_10"]["low"] == 0.97
+
+
+def point(ms: float, low: float, rerank: int) -> dict[str, object]:
+    return {
+        "level": 0,
+        "search_k": 200,
+        "rerank": rerank,
+        "ms": ms,
+        "recall": {"1": low + 0.01, "10": low + 0.01},
+        "low": {"1": low, "10": low},
+    }
+
+
+def _info_json(index: str, capsys: Captured) -> str:
+    capsys.readouterr()
+    assert main(["info", index, "--json"]) == 0
+    return capsys.readouterr().out
+
+
+def test_export_makes_an_index_of_what_passes(index: str, folder: Path, capsys: Captured) -> None:
+    part = str(folder / "part")
+    assert main(["export", index, "--output", part, "--where", "label = 'a'"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["rows", "2"]
+    assert main(["search", part, "--image-id", str(folder / "3.png")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    half = str(folder / "half")
+    assert (
+        main(["export", index, "--output", half, "--sample", "0.5", "--seed", "4", "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out)["rows"] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -116,7 +194,19 @@ def test_info_says_what_the_index_holds(index: str, capsys: Captured) -> None:
         (["search", "INDEX", "notes.txt"], "not_an_image"),
         (["search", "INDEX", "--image-id", "gone.png"], "gone.png"),
         (["search", "nowhere", "0.png"], "nowhere"),
+        (["search", "INDEX", "--image-id", "0.png", "--where", "label = "], "where"),
+        (["search", "INDEX", "--image-id", "0.png", "--where", "colour = 'red'"], "colour"),
+        (["search", "INDEX", "--image-id", "0.png", "--columns", "colour"], "colour"),
+        (["search", "INDEX", "--image-id", "0.png", "--distinct", "colour"], "colour"),
+        (["search", "INDEX", "--image-id", "0.png", "--recall", "2"], "recall"),
         (["info", "nowhere"], "nowhere"),
+        (["info", "INDEX", "--plot", "a.exe"], "--plot must end in"),
+        (["info", "INDEX", "--plot", "none/a.png"], "none"),
+        (["info", "INDEX", "--plot", "a.png"], "build the index again"),
+        (["export", "INDEX"], "--output"),
+        (["export", "INDEX", "--output", "."], "nothing may stand"),
+        (["export", "INDEX", "--output", "part", "--sample", "2"], "sample must be above 0"),
+        (["export", "INDEX", "--output", "part", "--where", "width > 99"], "found none of 6"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(
