@@ -7,7 +7,7 @@ the rows beside it, so that the same two vectors are equally far apart on every 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -156,3 +156,22 @@ def top_k(found: FloatArray, k: int, id_of: Callable[[int], str]) -> list[tuple[
         near = np.arange(len(found))
     ranked = sorted((float(found[i]), id_of(int(i)), int(i)) for i in near)
     return [(image_id, position) for _, image_id, position in ranked[:k]]
+
+
+def ranked(found: FloatArray, id_of: Callable[[int], str]) -> Iterator[tuple[str, int]]:
+    """Give positions by ascending distance, ties by id, one after the other.
+
+    Parameters
+    ----------
+    found
+        float64, (m,): distances.
+    id_of
+        Gives the image_id of a position in `found`; asked as far as the caller reads on.
+    """
+    order, start = np.argsort(found, kind="stable"), 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and found[order[end]] == found[order[start]]:
+            end += 1
+        yield from sorted((id_of(int(at)), int(at)) for at in order[start:end])
+        start = end

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +21,20 @@ from PIL import Image
 from pool3 import storage
 from pool3.distances import FloatArray
 from pool3.errors import InvalidIndex, UsageError
-from pool3.hits import Hits
-from pool3.index.depth import Depth, check_count, depth_of
+from pool3.hits import Hits, Shown
+from pool3.index.depth import DEFAULT_RECALL, Depth, check_count, depth_of
+from pool3.index.facts import facts_of
 from pool3.index.fan_out import FanOut
 from pool3.index.files import IndexFiles, stored_reduction
 from pool3.index.manifest import Manifest
 from pool3.index.publication import newest_published, newest_snapshot, read_manifest
+from pool3.index.recall_plot import plot_recall
+from pool3.index.selection import Selection
 from pool3.query_pictures import PictureModel, as_picture, small_copy
+from pool3.query_vectors import checked_queries, checked_query
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +93,9 @@ def open_index(
     files = IndexFiles(root, manifest, cache_max_bytes)
     log.info("%s, snapshot %s: %s", root, number, files.told())
     files.require_room()
-    return Index(root, manifest, cache_max_bytes=cache_max_bytes)
+    return Index(
+        root, manifest, cache_max_bytes=cache_max_bytes, pinned=expected_sha256 is not None
+    )
 
 
 def _published(root: str) -> int:
@@ -111,6 +122,8 @@ class Index:
         The snapshot's.
     cache_max_bytes
         As for `open_index`.
+    pinned
+        Whether the manifest had to have a given SHA-256.
 
     Attributes
     ----------
@@ -120,12 +133,22 @@ class Index:
         What the snapshot consists of.
     """
 
-    def __init__(self, uri: str, manifest: Manifest, *, cache_max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        manifest: Manifest,
+        *,
+        cache_max_bytes: int | None = None,
+        pinned: bool = False,
+    ) -> None:
         self.uri = uri
         self.manifest = manifest
+        self._cache_max_bytes = cache_max_bytes
+        self._pinned = pinned
         self._model = PictureModel(uri, manifest)
         reduction = stored_reduction(IndexFiles(uri, manifest, cache_max_bytes), manifest)
         self._fan_out = FanOut(uri, manifest, reduction, cache_max_bytes)
+        self._told: set[tuple[int, float]] = set()
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -158,27 +181,40 @@ class Index:
 
     def info(self) -> dict[str, Any]:
         """Return what the index is, as plain values for a person or for JSON."""
-        manifest = self.manifest
-        return {
-            "uri": self.uri,
-            "snapshot_id": manifest.snapshot_id,
-            "created_at": manifest.created_at,
-            "run_id": manifest.run_id,
-            "rows": manifest.rows,
-            "counts": dict(manifest.counts),
-            "metric": manifest.metric,
-            "dimension": manifest.dimension,
-            "reduced_dimension": manifest.reduction.dimension,
-            "explained_variance": manifest.reduction.explained_variance,
-            "n_trees": manifest.n_trees,
-            "n_shards": len(manifest.shards),
-            "vectors_dtype": manifest.vectors_dtype,
-            "bytes": manifest.bytes,
-            "model_id": manifest.model_id,
-            "searches_pictures": manifest.model is not None,
-            "table": manifest.table.uri,
-            "table_version": manifest.table.version,
-        }
+        return facts_of(self.uri, self.manifest)
+
+    def plot_recall(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw what is known of the index's recall; see `pool3.index.recall_plot.plot_recall`."""
+        if self.manifest.recall is None:
+            raise UsageError(
+                f"the recall of {self.uri}, snapshot {self.snapshot_id}, was never measured; "
+                "build the index again"
+            )
+        return plot_recall(self.manifest.recall, path)
+
+    def refresh(self, *, expected_sha256: str | None = None) -> Index:
+        """Open the newest published snapshot, with the options that this one was opened with.
+
+        Parameters
+        ----------
+        expected_sha256
+            As for `open_index`; an index that was opened with one must be given the next.
+
+        Returns
+        -------
+        Index
+            This one where nothing else was published since.
+        """
+        if self._pinned and expected_sha256 is None:
+            raise UsageError(
+                f"{self.uri} was opened with expected_sha256, which only one manifest has; "
+                "refresh(expected_sha256=...) takes that of the newest"
+            )
+        if _published(self.uri) == self.snapshot_id:
+            return self
+        return open_index(
+            self.uri, cache_max_bytes=self._cache_max_bytes, expected_sha256=expected_sha256
+        )
 
     @overload
     def search(
@@ -187,8 +223,15 @@ class Index:
         *,
         image_id: str | None = None,
         k: int = 10,
+        recall: float | None = None,
         search_k: int | None = None,
         rerank: int | None = None,
+        where: str | None = None,
+        distinct: str | None = None,
+        exclude_self: bool = False,
+        columns: Sequence[str] | None = None,
+        vectors: bool = False,
+        uri_map: Mapping[str, str] | None = None,
     ) -> Hits: ...
 
     @overload
@@ -197,8 +240,15 @@ class Index:
         query: list[Any] | tuple[Any, ...],
         *,
         k: int = 10,
+        recall: float | None = None,
         search_k: int | None = None,
         rerank: int | None = None,
+        where: str | None = None,
+        distinct: str | None = None,
+        exclude_self: bool = False,
+        columns: Sequence[str] | None = None,
+        vectors: bool = False,
+        uri_map: Mapping[str, str] | None = None,
     ) -> list[Hits]: ...
 
     def search(
@@ -207,8 +257,15 @@ class Index:
         *,
         image_id: str | None = None,
         k: int = 10,
+        recall: float | None = None,
         search_k: int | None = None,
         rerank: int | None = None,
+        where: str | None = None,
+        distinct: str | None = None,
+        exclude_self: bool = False,
+        columns: Sequence[str] | None = None,
+        vectors: bool = False,
+        uri_map: Mapping[str, str] | None = None,
     ) -> Hits | list[Hits]:
         """Find the k nearest pictures.
 
@@ -220,7 +277,11 @@ class Index:
         image_id
             Search with the stored vector of this picture instead; it finds itself first.
         k
-            How many hits; fewer only where the index has fewer rows.
+            How many hits; fewer only where there are fewer.
+        recall
+            Which share of the true neighbours is wanted, 0 to 1 (default: 0.95): the cheapest
+            measured effort is taken whose 95 % interval lies above it. A warning tells when none
+            does, or nothing was measured for so many hits. Not together with the next two.
         search_k
             How many entries of the trees' leaves Annoy gathers over all shards (default: `rerank`
             of each tree). More finds more of the true neighbours, and takes longer; rows times
@@ -228,6 +289,20 @@ class Index:
         rerank
             How many of the nearest reduced vectors, over all shards, are measured exactly
             (default: 100, or 2 k where that is more).
+        where
+            Only pictures of which this is true, such as ``label = 'tram' AND width > 400``; over
+            ``image_id`` and the columns of metadata (`pool3.where_parser` has the language).
+        distinct
+            A column of which no two hits may have the same value; the nearest of each stays. Null
+            is no value.
+        exclude_self
+            Leave out the picture that is searched with: that of `image_id`, or of the path or uri.
+        columns
+            The columns of metadata that `Hits.to_pandas` has.
+        vectors
+            Whether the hits bring their vectors, `Hits.vectors`.
+        uri_map
+            For pictures that were moved: what the beginnings of their uris are replaced with.
 
         Returns
         -------
@@ -241,37 +316,53 @@ class Index:
         StorageError, PictureError
             When a picture cannot be fetched or decoded.
         """
-        depth = self._depth(k, rerank, search_k)
         if (query is None) == (image_id is None):
             raise UsageError("search takes either a query or an image_id, exactly one of them")
+        asked = _Asked(
+            depth=self._depth(k, recall, rerank, search_k),
+            selection=self._fan_out.selections.of(where, distinct),
+            exclude_self=exclude_self,
+            vectors=vectors,
+            shown=Shown(
+                declared=self._fan_out.selections.declared, columns=columns, uri_map=uri_map
+            ),
+        )
         if image_id is not None:
-            return self._search_id(image_id, depth)
+            return self._search_id(image_id, asked)
         if isinstance(query, list | tuple):
-            return self._search_each(query, depth)
-        return self._search_each([query], depth)[0]
+            return self._search_each(query, asked)
+        return self._search_each([query], asked)[0]
 
-    def search_bytes(self, data: bytes, *, k: int = 10) -> Hits:
+    def search_bytes(
+        self, data: bytes, *, k: int = 10, where: str | None = None, recall: float | None = None
+    ) -> Hits:
         """Search with a picture file's bytes; safe for what a visitor sends."""
         if not isinstance(data, bytes):
             raise UsageError(f"search_bytes takes bytes; found {type(data).__name__}")
-        return self._search_each([data], self._depth(k))[0]
+        return self._search_each([data], self._asked(self._depth(k, recall), where))[0]
 
-    def search_id(self, image_id: str, *, k: int = 10) -> Hits:
+    def search_id(
+        self, image_id: str, *, k: int = 10, where: str | None = None, recall: float | None = None
+    ) -> Hits:
         """Search with the stored vector of a picture of the index; it finds itself first."""
-        return self._search_id(image_id, self._depth(k))
+        return self._search_id(image_id, self._asked(self._depth(k, recall), where))
 
-    def search_vector(self, vector: Vector, *, k: int = 10) -> Hits:
+    def search_vector(
+        self, vector: Vector, *, k: int = 10, where: str | None = None, recall: float | None = None
+    ) -> Hits:
         """Search with a vector, any real dtype, (d,)."""
-        depth = self._depth(k)
-        return self._hits(self._checked(np.asarray(vector)), depth)
+        asked = self._asked(self._depth(k, recall), where)
+        return self._hits(checked_query(np.asarray(vector), self.manifest, self.uri), asked)
 
     def search_batch(
         self,
         vectors: Vector,
         k: int = 10,
         *,
+        recall: float | None = None,
         search_k: int | None = None,
         rerank: int | None = None,
+        where: str | None = None,
     ) -> tuple[npt.NDArray[np.object_], FloatArray]:
         """Search with many vectors.
 
@@ -279,23 +370,24 @@ class Index:
         ----------
         vectors
             Any real dtype, (n, d).
-        k, search_k, rerank
+        k, recall, search_k, rerank, where
             As for `search`.
 
         Returns
         -------
         ids : object (str), (n, m)
         distances : float64, (n, m)
-            Best first; m is the smaller of k and the number of rows in the index, so that every
-            place holds a true hit.
+            Best first; m is the smaller of k and the number of rows that may be found, so that
+            every place holds a true hit.
         """
-        depth = self._depth(k, rerank, search_k)
+        depth = self._depth(k, recall, rerank, search_k)
+        selection = self._fan_out.selections.of(where)
         queries = np.asarray(vectors)
         if queries.ndim != 2:
             raise UsageError(f"search_batch takes an array (n, d); found shape {queries.shape}")
-        checked = [self._checked(query) for query in queries]
-        found = self._fan_out.nearest_each(checked, depth)
-        width = min(depth.k, len(self))
+        checked = checked_queries(queries, self.manifest, self.uri)
+        found = self._fan_out.nearest_each(checked, depth, selection)
+        width = min(depth.k, selection.hits)
         ids = np.empty((len(found), width), dtype=object)
         measured = np.empty((len(found), width))
         for row, neighbours in enumerate(found):
@@ -303,64 +395,119 @@ class Index:
             measured[row] = [neighbour.distance for neighbour in neighbours]
         return ids, measured
 
-    def _depth(self, k: int, rerank: int | None = None, search_k: int | None = None) -> Depth:
-        return depth_of(self.manifest, k, rerank=rerank, search_k=search_k)
+    def _asked(self, depth: Depth, where: str | None) -> _Asked:
+        selections = self._fan_out.selections
+        return _Asked(
+            depth=depth, selection=selections.of(where), shown=Shown(declared=selections.declared)
+        )
 
-    def _checked(self, vector: Vector) -> npt.NDArray[np.float32]:
-        if vector.ndim != 1 or vector.dtype.kind not in "fiu":
-            raise UsageError(
-                "a query vector must be a one-dimensional array of real numbers; "
-                f"found {vector.dtype} of shape {vector.shape}"
-            )
-        if len(vector) != self.dimension:
-            raise UsageError(
-                f"a query vector must have {self.dimension} numbers, as those of {self.uri}; "
-                f"found {len(vector)}"
-            )
-        with np.errstate(over="ignore"):
-            query = vector.astype(np.float32)
-        if not np.isfinite(query).all():
-            raise UsageError("a query vector must be finite as float32; found NaN or infinity")
-        if self.metric == "angular" and not query.any():
-            raise UsageError("a query vector must not be zero under angular: it has no direction")
-        return query
+    def _depth(
+        self,
+        k: int,
+        recall: float | None = None,
+        rerank: int | None = None,
+        search_k: int | None = None,
+    ) -> Depth:
+        depth = depth_of(self.manifest, k, recall=recall, rerank=rerank, search_k=search_k)
+        if rerank is None and search_k is None:
+            self._tell(depth, recall)
+        return depth
 
-    def _search_id(self, image_id: str, depth: Depth) -> Hits:
+    def _tell(self, depth: Depth, recall: float | None) -> None:
+        """Warn, once, that the recall that is wanted may not be reached."""
+        wanted = recall or DEFAULT_RECALL
+        if (depth.recall or 0.0) >= wanted or (depth.k, wanted) in self._told:
+            return
+        curve = self.manifest.recall
+        if curve is None:
+            if recall is None:
+                return
+            told = f"the recall of {self.uri} was never measured, so that {wanted} may be missed"
+        elif depth.recall is None:
+            told = f"the recall of {self.uri} was not measured for {depth.k} hits"
+        else:
+            told = (
+                f"no measured effort surely finds {wanted} of the {depth.k} nearest in {self.uri}; "
+                f"the best, which finds {depth.recall:.4g}, is taken"
+            )
+        self._told.add((depth.k, wanted))
+        warnings.warn(told, stacklevel=4)
+
+    def _search_id(self, image_id: str, asked: _Asked) -> Hits:
         if not isinstance(image_id, str):
             raise UsageError(f"an image_id must be a string; found {image_id!r}")
-        vector = self._fan_out.stored(image_id)
-        if vector is None:
+        place = self._fan_out.find(image_id)
+        if place is None:
             raise UsageError(
                 f"there is no picture {image_id!r} in {self.uri}, snapshot {self.snapshot_id}; an "
                 "image_id must be written exactly as the feature table has it"
             )
-        return self._hits(vector, depth)
+        own = [place] if asked.exclude_self else []
+        return self._hits(self._fan_out.stored(place), asked, own=own)
 
-    def _search_each(self, queries: Sequence[Any], depth: Depth) -> list[Hits]:
+    def _search_each(self, queries: Sequence[Any], asked: _Asked) -> list[Hits]:
+        own = [self._own(query) if asked.exclude_self else [] for query in queries]
         vectors: list[npt.NDArray[np.float32] | None] = []
         pictures: list[Image.Image] = []
         for query in queries:
             is_vector = isinstance(query, np.ndarray) and query.ndim == 1
-            vectors.append(self._checked(query) if is_vector else None)
+            checked = checked_query(query, self.manifest, self.uri) if is_vector else None
+            vectors.append(checked)
             if not is_vector:
                 pictures.append(as_picture(query, self._model.draft_side()))
         made = iter(self._model.vectors(pictures)) if pictures else iter(())
         shown = iter(pictures)
         return [
-            self._hits(self._checked(next(made)), depth, small_copy(next(shown)))
+            self._hits(
+                checked_query(next(made), self.manifest, self.uri),
+                asked,
+                own=places,
+                picture=small_copy(next(shown)),
+            )
             if vector is None
-            else self._hits(vector, depth)
-            for vector in vectors
+            else self._hits(vector, asked, own=places)
+            for vector, places in zip(vectors, own, strict=True)
         ]
 
+    def _own(self, query: Any) -> list[tuple[int, int]]:
+        """Return where the picture stands that is searched with."""
+        if not isinstance(query, str | Path):
+            raise UsageError(
+                "exclude_self needs an image_id, or a query that is a path or uri: what else "
+                f"could tell which picture is meant; found {type(query).__name__}"
+            )
+        uri = storage.canonical_uri(query)
+        place = self._fan_out.find(uri)
+        return self._fan_out.selections.rows_with_uri(uri) if place is None else [place]
+
     def _hits(
-        self, query: npt.NDArray[np.float32], depth: Depth, picture: Image.Image | None = None
+        self,
+        query: npt.NDArray[np.float32],
+        asked: _Asked,
+        *,
+        own: Sequence[tuple[int, int]] = (),
+        picture: Image.Image | None = None,
     ) -> Hits:
-        found = self._fan_out.nearest(query, depth)
+        selection = asked.selection.without(own) if own else asked.selection
+        found = self._fan_out.nearest(query, asked.depth, selection)
         return Hits(
             ids=[neighbour.image_id for neighbour in found],
             distances=np.array([neighbour.distance for neighbour in found], dtype=np.float64),
             snapshot_id=self.snapshot_id,
             places=[(neighbour.shard.metadata, neighbour.row) for neighbour in found],
             query=picture,
+            recall=self._fan_out.recall(asked.depth, selection),
+            vectors=self._fan_out.vectors(found) if asked.vectors else None,
+            shown=asked.shown,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What is asked of a search besides the query."""
+
+    depth: Depth
+    selection: Selection
+    shown: Shown
+    exclude_self: bool = False
+    vectors: bool = False

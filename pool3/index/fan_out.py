@@ -1,27 +1,41 @@
 """The nearest rows over all shards: each shard in its own thread, one merge, one exact re-ranking.
 
+Where few rows may be returned, all of them are measured instead; where hits are too alike for
+`distinct`, four times as many are looked at until there are enough, or all were seen.
+
 Deliberately not here: what a query may be, and what a person sees of the answer (`pool3.search`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from pool3.distances import FloatArray, distances, top_k
+from pool3.distances import FloatArray, distances
 from pool3.index.depth import Depth
 from pool3.index.manifest import Manifest
+from pool3.index.measured import Measured
 from pool3.index.reduction import Reduction, tree_query
+from pool3.index.selection import Selection, Selections
 from pool3.index.shard_reader import ShardReader
 
 Query = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 OverShards = Callable[..., Iterable[tuple[Rows, FloatArray]]]
+
+# As many rows that pass `where` are all measured, rather than searched for; and more where they
+# cost less than the entries of the trees would: what an entry costs, a row being 1.
+_FEW_ROWS = 1024
+_ENTRY_COST = 0.1
+
+# Rows that are read at a time when many are measured.
+_SCAN_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,8 @@ class FanOut:
     Attributes
     ----------
     shards : list of ShardReader
+    selections : Selections
+        Which rows a search may return.
     """
 
     def __init__(
@@ -61,80 +77,224 @@ class FanOut:
         cache_max_bytes: int | None = None,
     ) -> None:
         self._metric = manifest.metric
-        self._n_trees = manifest.n_trees
         self._reduction = reduction
         filled = [entry for entry in manifest.shards if entry.live]
         self._all_rows = sum(entry.rows for entry in filled)
         # Idle threads cost nothing, and end with the index.
-        workers = max(1, min(len(filled), len(os.sched_getaffinity(0))))
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pool3-search")
+        self._workers = max(1, min(len(filled), len(os.sched_getaffinity(0))))
+        self._pool = ThreadPoolExecutor(
+            len(os.sched_getaffinity(0)), thread_name_prefix="pool3-search"
+        )
         self.shards = list(
             self._pool.map(
                 lambda entry: ShardReader(index_uri, entry, manifest, reduction, cache_max_bytes),
                 filled,
             )
         )
+        list(self._pool.map(lambda shard: shard.stored_vectors.open(), self.shards))
+        self.selections = Selections(self.shards)
 
-    def nearest(self, query: Query, depth: Depth) -> list[Neighbour]:
-        """Find the rows nearest to one query, float32 (d,); best first, ties by id."""
-        return self._nearest(query, depth, self._pool.map)
+    def nearest(
+        self, query: Query, depth: Depth, selection: Selection | None = None
+    ) -> list[Neighbour]:
+        """Find the rows nearest to one query, float32 (d,); best first, ties by id.
 
-    def nearest_each(self, queries: list[Query], depth: Depth) -> list[list[Neighbour]]:
-        """Find the rows nearest to each of many queries."""
+        All that `selection` lets through may be found, all live ones when None.
+        """
+        chosen = selection or self.selections.everything
+        reduced = self._reduction.reduce(query[None, :])[0]
+        return self._nearest(query, reduced, depth, chosen, self._in_threads)
+
+    def nearest_each(
+        self, queries: Vectors, depth: Depth, selection: Selection | None = None
+    ) -> list[list[Neighbour]]:
+        """Find the rows nearest to each of many queries, float32 (n, d)."""
+        chosen = selection or self.selections.everything
+        reduced = self._reduction.reduce(queries)
         # Here queries share the threads, and each goes through the shards in turn.
-        return list(self._pool.map(lambda query: self._nearest(query, depth, map), queries))
+        return list(
+            self._pool.map(
+                lambda query, short: self._nearest(query, short, depth, chosen, map),
+                queries,
+                reduced,
+            )
+        )
 
-    def stored(self, image_id: str) -> Query | None:
-        """Return the stored vector of an image_id, None where it is not in the index."""
-        for shard in self.shards:
+    def find(self, image_id: str) -> tuple[int, int] | None:
+        """Return where an image_id stands: number of the shard, and row there; None without it."""
+        for number, shard in enumerate(self.shards):
             row = shard.find(image_id)
             if row is not None:
-                return np.asarray(shard.rows_at(np.array([row]))[0], dtype=np.float32)
+                return number, row
         return None
 
-    def _nearest(self, query: Query, depth: Depth, over_shards: OverShards) -> list[Neighbour]:
-        numbers, rows = self._candidates(query, depth, over_shards)
-        measured = self._measured(query, numbers, rows)
+    def stored(self, place: tuple[int, int]) -> Query:
+        """Return the stored vector of a row, float32 (d,)."""
+        number, row = place
+        return np.asarray(self.shards[number].rows_at(np.array([row]))[0], dtype=np.float32)
 
-        def id_of(position: int) -> str:
-            return str(self.shards[numbers[position]].ids.value(int(rows[position])))
+    def recall(self, depth: Depth, selection: Selection) -> float | None:
+        """Return which share of the nearest a search surely finds; None where it is not known."""
+        if not self._searched(depth, selection)[1]:
+            return 1.0
+        # What was measured holds for a search that may return every row.
+        usual = not selection.narrowed and selection.values is None
+        return depth.recall if usual else None
 
-        return [
-            Neighbour(image_id, float(measured[at]), self.shards[numbers[at]], int(rows[at]))
-            for image_id, at in top_k(measured, depth.k, id_of)
-        ]
+    def vectors(self, found: Sequence[Neighbour]) -> Vectors:
+        """Return the stored vectors of neighbours, float32 (n, d)."""
+        dimension = self._reduction.input_dimension
+        vectors = np.empty((len(found), dimension), dtype=np.float32)
+        for shard in {neighbour.shard for neighbour in found}:
+            here = [at for at, neighbour in enumerate(found) if neighbour.shard is shard]
+            vectors[here] = shard.rows_at(np.array([found[at].row for at in here]))
+        return vectors
 
-    def _candidates(self, query: Query, depth: Depth, over_shards: OverShards) -> tuple[Rows, Rows]:
-        """Return shard numbers and rows of the nearest in the reduced space."""
-        reduced = self._reduction.reduce(query[None, :])[0]
+    def _in_threads(
+        self, near: Callable[[int], tuple[Rows, FloatArray]], numbers: Sequence[int]
+    ) -> list[tuple[Rows, FloatArray]]:
+        """Run over shards, a task for each thread rather than for each shard."""
+        if self._workers == 1:
+            return [near(number) for number in numbers]
+        dealt = [numbers[start :: self._workers] for start in range(self._workers)]
+        done = self._pool.map(lambda part: [near(number) for number in part], dealt)
+        found = {
+            number: result
+            for part, results in zip(dealt, done, strict=True)
+            for number, result in zip(part, results, strict=True)
+        }
+        return [found[number] for number in numbers]
+
+    def _nearest(
+        self,
+        query: Query,
+        reduced: Query,
+        depth: Depth,
+        selection: Selection,
+        over_shards: OverShards,
+    ) -> list[Neighbour]:
+        few, many = self._searched(depth, selection)
+        exact = self._scanned(query, few, selection, over_shards)
         asked = tree_query(reduced, metric=self._metric)
-        found = over_shards(lambda shard: self._near(shard, asked, depth), self.shards)
+        effort = 1
+        while many:
+            near = self._candidates(asked, many, depth, effort, selection, over_shards)
+            found = self._best([exact, self._measured(query, *near)], depth.k, selection)
+            if len(found) >= min(depth.k, selection.hits):
+                return found
+            effort *= 4
+            if effort * depth.rerank >= selection.rows:
+                few, many = few + many, []
+                exact = self._scanned(query, few, selection, over_shards)
+        return self._best([exact], depth.k, selection)
+
+    def _searched(self, depth: Depth, selection: Selection) -> tuple[list[int], list[int]]:
+        """Return the shards whose rows are all measured, and those that are searched by tree."""
+        few: list[int] = []
+        many: list[int] = []
+        for number, passing in enumerate(selection.counts):
+            if passing:
+                scanned = selection.narrowed and self._is_cheap(number, passing, depth)
+                (few if scanned else many).append(number)
+        return few, many
+
+    def _is_cheap(self, number: int, passing: int, depth: Depth) -> bool:
+        """Tell whether measuring the rows that pass costs less than finding some by the tree."""
+        entry = self.shards[number].entry
+        entries = depth.entries(entry, self._all_rows) * entry.live / passing
+        return passing <= max(_FEW_ROWS, entries * _ENTRY_COST)
+
+    def _candidates(
+        self,
+        asked: Query,
+        numbers: Sequence[int],
+        depth: Depth,
+        effort: int,
+        selection: Selection,
+        over_shards: OverShards,
+    ) -> tuple[Rows, Rows]:
+        """Return shard numbers and rows of the nearest in the reduced space."""
+        found = over_shards(
+            lambda number: self._near(number, asked, depth, effort, selection), numbers
+        )
         parts = [
             (np.full(len(rows), number), rows, self._merge_key(self.shards[number], near))
-            for number, (rows, near) in enumerate(found)
+            for number, (rows, near) in zip(numbers, found, strict=True)
         ]
-        if not parts:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        numbers, rows, keys = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        best = np.argsort(keys, kind="stable")[: depth.rerank]
-        return numbers[best], rows[best]
+        if len(parts) == 1:
+            return parts[0][:2]
+        shards, rows, keys = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        best = np.argsort(keys, kind="stable")[: depth.rerank * effort]
+        return shards[best], rows[best]
 
-    def _near(self, shard: ShardReader, asked: Query, depth: Depth) -> tuple[Rows, FloatArray]:
-        # The same row may come from every tree, so that fewer entries might hold fewer than k rows.
-        fewest = self._n_trees * (depth.k + shard.entry.dead)
-        entries = max(depth.entries(shard.entry, self._all_rows), fewest)
-        return shard.candidates(asked, entries=entries, most=depth.rerank)
+    def _near(
+        self, number: int, asked: Query, depth: Depth, effort: int, selection: Selection
+    ) -> tuple[Rows, FloatArray]:
+        shard, passing = self.shards[number], selection.counts[number]
+        entries = depth.entries(shard.entry, self._all_rows) * effort
+        at_least = depth.k
+        if selection.narrowed:
+            # Of the rows that a search without `where` looks at, only this share would pass; and
+            # where few do near the query, k of them might be any k.
+            entries = -(-entries * shard.entry.live // passing)
+            at_least = max(at_least, -(-depth.rerank * passing // selection.rows))
+        return shard.candidates(
+            asked,
+            entries=entries,
+            most=depth.rerank * effort,
+            at_least=at_least,
+            passing=selection.masks[number],
+        )
 
     def _merge_key(self, shard: ShardReader, near: FloatArray) -> FloatArray:
         """Make distances in different trees comparable: ascending is nearest."""
         # Under dot, near^2 = |q|^2 + M^2 - 2 q.x with each shard's own M; the rest orders by q.x.
         return near**2 - shard.max_norm**2 if self._metric == "dot" else near
 
-    def _measured(self, query: Query, numbers: Rows, rows: Rows) -> FloatArray:
+    def _measured(self, query: Query, shards: Rows, rows: Rows) -> Measured:
         """Return exact distances of candidates to the stored vectors."""
         measured = np.empty(len(rows))
-        for number in np.unique(numbers):
-            here = np.flatnonzero(numbers == number)
+        for number in np.unique(shards):
+            here = np.flatnonzero(shards == number)
             vectors = self.shards[number].rows_at(rows[here])
             measured[here] = distances(query, vectors, self._metric)
-        return measured
+        return Measured(shards, rows, measured)
+
+    def _scanned(
+        self, query: Query, numbers: Sequence[int], selection: Selection, over_shards: OverShards
+    ) -> Measured:
+        """Return exact distances of all rows of some shards that may be returned."""
+
+        def scanned(number: int) -> tuple[Rows, FloatArray]:
+            shard, mask = self.shards[number], selection.masks[number]
+            rows = np.arange(shard.entry.rows) if mask is None else np.flatnonzero(mask)
+            blocks = np.split(rows, range(_SCAN_BLOCK_ROWS, len(rows), _SCAN_BLOCK_ROWS))
+            return rows, np.concatenate(
+                [distances(query, shard.rows_at(block), self._metric) for block in blocks]
+            )
+
+        return Measured.joined(
+            [
+                Measured(np.full(len(rows), number), rows, measured)
+                for number, (rows, measured) in zip(
+                    numbers, over_shards(scanned, numbers), strict=True
+                )
+            ]
+        )
+
+    def _best(self, parts: Sequence[Measured], k: int, selection: Selection) -> list[Neighbour]:
+        found = Measured.joined([part for part in parts if len(part.rows)])
+
+        def id_of(position: int) -> str:
+            ids = self.shards[found.shards[position]].ids
+            return str(ids.value(int(found.rows[position])))
+
+        return [
+            Neighbour(
+                image_id,
+                float(found.distances[at]),
+                self.shards[found.shards[at]],
+                int(found.rows[at]),
+            )
+            for image_id, at in found.best(k, id_of, selection.values)
+        ]

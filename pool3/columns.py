@@ -1,0 +1,103 @@
+"""Finding a column of an index's rows by the name that a caller wrote.
+
+A column is called by its own name, a field of a struct ``struct.field``; what stands under ``meta``
+may be called without it where no other column has the name.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pool3.errors import UsageError
+
+Values: TypeAlias = pa.ChunkedArray
+
+_PREFIX = "meta"
+
+
+def column_path(declared: pa.Schema, name: str, *, asked_by: str) -> tuple[str, ...]:
+    """Find the column that a name means.
+
+    Parameters
+    ----------
+    declared
+        All columns there are.
+    name
+        What the caller wrote.
+    asked_by
+        The argument that named it, for the error.
+
+    Returns
+    -------
+    tuple of str
+        The column's own name, then those of the fields below it.
+
+    Raises
+    ------
+    UsageError
+        When there is no such column, naming those there are.
+
+    Examples
+    --------
+    >>> declared = pa.schema([("meta.label", pa.string()), ("width", pa.int32())])
+    >>> column_path(declared, "label", asked_by="where")
+    ('meta.label',)
+    """
+    if isinstance(name, str):
+        found = _path(declared, name) or _path(declared, f"{_PREFIX}.{name}")
+        if found is not None:
+            return found
+    raise UsageError(
+        f"{asked_by} names the column {name!r}, which is not one of this index: "
+        f"{', '.join(_names(declared))}"
+    )
+
+
+def column_of(rows: pa.Table, declared: pa.Schema, name: str, *, asked_by: str) -> Values:
+    """Return the column that a name means.
+
+    Parameters
+    ----------
+    rows
+        n rows; a column of `declared` that they lack is null.
+    declared, name, asked_by
+        As in `column_path`.
+
+    Returns
+    -------
+    pyarrow.ChunkedArray
+        n values of the declared type.
+    """
+    first, *below = column_path(declared, name, asked_by=asked_by)
+    kind = declared.field(first).type
+    if first in rows.schema.names:
+        values = rows.column(first)
+        values = values if values.type == kind else values.cast(kind)
+    else:
+        values = pa.chunked_array([pa.nulls(len(rows), kind)])
+    return pc.struct_field(values, below) if below else values
+
+
+def _path(fields: pa.Schema | pa.StructType, name: str) -> tuple[str, ...] | None:
+    kinds = {field.name: field.type for field in fields}
+    if name in kinds:
+        return (name,)
+    for outer, kind in kinds.items():
+        if pa.types.is_struct(kind) and name.startswith(f"{outer}."):
+            inner = _path(kind, name[len(outer) + 1 :])
+            if inner is not None:
+                return (outer, *inner)
+    return None
+
+
+def _names(fields: pa.Schema | pa.StructType, prefix: str = "") -> list[str]:
+    names = []
+    for field in fields:
+        if pa.types.is_struct(field.type):
+            names += _names(field.type, f"{prefix}{field.name}.")
+        else:
+            names.append(prefix + field.name)
+    return names
