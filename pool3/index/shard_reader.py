@@ -6,7 +6,6 @@ checked by SHA-256 first.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 from annoy import AnnoyIndex
 
 from pool3 import storage
-from pool3.errors import CacheFull, InvalidIndex
+from pool3.errors import InvalidIndex
 from pool3.index.files import IndexFiles
 from pool3.index.manifest import (
     IDS,
@@ -27,10 +26,8 @@ from pool3.index.manifest import (
     Manifest,
     ShardEntry,
 )
-from pool3.index.ranged_vectors import RangedVectors
 from pool3.index.reduction import Reduction
-
-log = logging.getLogger(__name__)
+from pool3.index.stored_vectors import StoredVectors
 
 # Annoy takes it as a C int.
 _MAX_SEARCH_K = 2**31 - 1
@@ -99,6 +96,12 @@ class ShardReader:
     cache_max_bytes
         As for `pool3.index.files.IndexFiles`, which says when vectors stay in their bucket.
 
+    Attributes
+    ----------
+    stored_vectors
+        Opened when they are first asked for, or by ``stored_vectors.open()``: of several shards
+        last, since vectors take what room the trees leave in the cache.
+
     Raises
     ------
     InvalidIndex, StorageError
@@ -117,8 +120,6 @@ class ShardReader:
         self.max_norm = entry.max_norm
         self._files = IndexFiles(index_uri, manifest, cache_max_bytes)
         self._held: dict[str, storage.HeldFile] = {}
-        self._ranged: RangedVectors | None = None
-        self._vectors: npt.NDArray[Any] | None = None
         self.ids = ArrowRows(self._file(IDS), self._name(IDS))
         self._expect(IDS, "rows", entry.rows, len(self.ids))
         self.metadata: ArrowRows | None = None
@@ -127,7 +128,12 @@ class ShardReader:
             self._expect(METADATA, "rows", entry.rows, len(self.metadata))
         self.live = self._open_live()
         self._tree = self._open_tree(reduction.tree_dimension)
-        self._open_vectors(manifest)
+        self.stored_vectors = StoredVectors(
+            self._files,
+            entry.files[VECTORS],
+            dtype=manifest.vectors_dtype,
+            shape=(entry.rows, manifest.dimension),
+        )
 
     def _name(self, kind: str) -> str:
         return self._files.uri_of(self.entry.files[kind])
@@ -145,59 +151,33 @@ class ShardReader:
                 f"found {found}"
             )
 
-    def _open_vectors(self, manifest: Manifest) -> None:
-        """Map the vectors, or be ready to fetch rows of them."""
-        if not self._files.ranged:
-            try:
-                self._vectors = self._mapped_vectors()
-            except CacheFull as error:
-                log.info("vectors are read by ranges: %s", error)
-        opened: npt.NDArray[Any] | RangedVectors
-        if self._vectors is not None:
-            opened = self._vectors
-        else:
-            opened = self._ranged = RangedVectors(self._files, self.entry.files[VECTORS])
-        self._expect(VECTORS, "dtype", manifest.vectors_dtype, opened.dtype.name)
-        self._expect(VECTORS, "shape", (self.entry.rows, manifest.dimension), opened.shape)
-
-    def _mapped_vectors(self) -> npt.NDArray[Any]:
-        path = self._file(VECTORS)
-        try:
-            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (ValueError, EOFError) as error:
-            raise InvalidIndex(f"{self._name(VECTORS)} holds no array: {error}") from error
-
     @property
     def vectors(self) -> npt.NDArray[Any]:
-        """The vectors for re-ranking, (rows, d), mapped from a local file.
+        """All vectors for re-ranking, (rows, d), mapped from a local file.
 
-        Where they stay in their bucket, asking for all of them downloads them after all; `rows_at`
-        fetches some.
+        Where they stay in their bucket, this downloads them after all; `rows_at` fetches some.
         """
-        if self._vectors is None:
-            self._vectors = self._mapped_vectors()
-        return self._vectors
+        return self.stored_vectors.all()
 
     def rows_at(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return some of the vectors for re-ranking, in the order of `rows`.
+        """Return some of the vectors for re-ranking.
 
         Parameters
         ----------
         rows
-            int64, (m,).
+            int64, (m,), in any order.
 
         Returns
         -------
         float16 or float32, (m, d)
+            In the order of `rows`.
 
         Raises
         ------
         SnapshotExpired, StorageError
             Where they are fetched from a bucket, and that fails.
         """
-        if self._vectors is None and self._ranged is not None:
-            return self._ranged.rows(rows)
-        return np.asarray(self.vectors[rows])
+        return self.stored_vectors.rows(rows)
 
     def _open_live(self) -> npt.NDArray[np.bool_] | None:
         """Return which rows a search may find, None where it may find them all."""

@@ -105,7 +105,7 @@ def test_vectors_are_read_by_ranges_where_others_hold_the_cache(
 ) -> None:
     first = pool3.open(there)
     held = cached_bytes(cache)
-    directory = make_index(VECTORS[::-1] * 2, metric="euclidean")
+    directory = make_index(VECTORS[::-1] * 2, metric="euclidean", n_shards=4)
     upload(directory, f"{s3_bucket}/other")
     expected = answers(pool3.open(directory))
     needed, vectors = sizes(pool3.open(directory))

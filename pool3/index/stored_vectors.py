@@ -1,0 +1,105 @@
+"""The re-rank vectors of a shard: mapped from a local file, or fetched row by row."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pool3 import storage
+from pool3.errors import CacheFull, InvalidIndex
+from pool3.index.files import IndexFiles
+from pool3.index.manifest import FileEntry
+from pool3.index.ranged_vectors import RangedVectors
+
+log = logging.getLogger(__name__)
+
+
+class StoredVectors:
+    """One shard's vectors; nothing is opened before it is asked for. Threads may share it.
+
+    Parameters
+    ----------
+    files
+        Finds the file, and says whether the cache has room for vectors.
+    file
+        A NumPy file.
+    dtype, shape
+        What the manifest states of it.
+    """
+
+    def __init__(
+        self, files: IndexFiles, file: FileEntry, *, dtype: str, shape: tuple[int, int]
+    ) -> None:
+        self._files = files
+        self._file = file
+        self._stated = {"dtype": dtype, "shape": shape}
+        self._held: storage.HeldFile | None = None
+        self._opened: npt.NDArray[Any] | RangedVectors | None = None
+
+    @property
+    def ranged(self) -> bool:
+        """Whether rows are fetched from a bucket."""
+        return isinstance(self.open(), RangedVectors)
+
+    def open(self) -> npt.NDArray[Any] | RangedVectors:
+        """Map the file, or be ready to fetch rows of it where the cache has no room.
+
+        Raises
+        ------
+        InvalidIndex, StorageError
+            When the file is missing or damaged, or does not hold what the manifest states.
+        """
+        if self._opened is None:
+            self._opened = self._fetched() if self._files.ranged else self._mapped_if_room()
+        return self._opened
+
+    def all(self) -> npt.NDArray[Any]:
+        """Return all rows, (rows, d); they are downloaded even where rows were to be fetched."""
+        opened = self.open()
+        if isinstance(opened, RangedVectors):
+            opened = self._opened = self._mapped()
+        return opened
+
+    def rows(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return rows by number, (m,), in that order: (m, d)."""
+        opened = self.open()
+        if isinstance(opened, RangedVectors):
+            return opened.rows(numbers)
+        return np.asarray(opened[numbers])
+
+    def _mapped_if_room(self) -> npt.NDArray[Any] | RangedVectors:
+        try:
+            return self._mapped()
+        except CacheFull as error:
+            log.info("vectors are read by ranges: %s", error)
+            return self._fetched()
+
+    def _mapped(self) -> npt.NDArray[Any]:
+        held = self._files.hold(self._file)
+        try:
+            vectors = np.load(held.path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InvalidIndex(f"{self._name} holds no array: {error}") from error
+        self._expect(dtype=vectors.dtype.name, shape=vectors.shape)
+        self._held = held
+        return np.asarray(vectors)
+
+    def _fetched(self) -> RangedVectors:
+        vectors = RangedVectors(self._files, self._file)
+        self._expect(dtype=vectors.dtype.name, shape=vectors.shape)
+        return vectors
+
+    @property
+    def _name(self) -> str:
+        return self._files.uri_of(self._file)
+
+    def _expect(self, **found: object) -> None:
+        for what, stated in self._stated.items():
+            if found[what] != stated:
+                raise InvalidIndex(
+                    f"{self._name} must have {what} {stated}, as the manifest states; "
+                    f"found {found[what]}"
+                )
