@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pool3.errors import EngineMissing, ModelError, UsageError
+from pool3.engines.pictures import require_pictures
+from pool3.errors import EngineMissing, ModelError
 from pool3.models.graphdef import GraphDef
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -78,7 +79,7 @@ class OpenVINOEngine:
         }
         try:
             model = _read_model(core, graph)
-            self._shape = model.input("pictures:0").partial_shape
+            shape = model.input("pictures:0").partial_shape
             self._width = model.output("features:0").partial_shape[1].get_length()
             self._request = core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
@@ -87,7 +88,7 @@ class OpenVINOEngine:
                 f"{ov.get_version()} can read, found one that it refuses: {error}"
             ) from error
         self.precision = precision
-        self.picture_shape = (self._shape[1].get_length(), self._shape[2].get_length())
+        self.picture_shape = (shape[1].get_length(), shape[2].get_length())
         self._lock = threading.Lock()
 
     def __call__(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -108,10 +109,7 @@ class OpenVINOEngine:
         UsageError
             If dtype or shape differ from that.
         """
-        if pictures.dtype != np.uint8 or not self._fits(pictures.shape):
-            raise UsageError(
-                f"expected pictures as uint8 {self._shape}, found {pictures.dtype} {pictures.shape}"
-            )
+        require_pictures(pictures, self.picture_shape)
         if not len(pictures):
             return np.zeros((0, self._width), np.float32)
         with self._lock:  # one request holds one picture's buffers at a time
@@ -119,9 +117,3 @@ class OpenVINOEngine:
                 {"pictures:0": np.ascontiguousarray(pictures)}
             )["features:0"]
         return features
-
-    def _fits(self, shape: tuple[int, ...]) -> bool:
-        return len(shape) == len(self._shape) and all(
-            expected.is_dynamic or expected.get_length() == found
-            for expected, found in zip(self._shape, shape, strict=True)
-        )

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pool3.errors import EngineMissing, ModelError, UsageError
+from pool3.engines.pictures import require_pictures
+from pool3.errors import EngineMissing, ModelError
 
 log = logging.getLogger(__name__)
 
@@ -133,13 +134,7 @@ class TensorFlowEngine:
         UsageError
             If dtype or shape differ from that.
         """
-        if pictures.dtype != np.uint8 or not self._pictures.shape.is_compatible_with(
-            pictures.shape
-        ):
-            raise UsageError(
-                f"expected pictures as uint8 {self._pictures.shape}, "
-                f"found {pictures.dtype} {pictures.shape}"
-            )
+        require_pictures(pictures, self.picture_shape)
         if not len(pictures):
             return np.zeros((0, self._features.shape[1]), np.float32)
         features: npt.NDArray[np.float32] = self._session.run(
