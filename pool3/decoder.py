@@ -126,8 +126,9 @@ class Decoder:
         self._await_ready()
         share = SMALL
         budget.acquire(share)
+        started = time.monotonic()
         try:
-            deadline = time.monotonic() + self._settings.timeout_s
+            deadline = started + self._settings.timeout_s
             self._send(b"J", data, deadline)
             kind, payload = self._receive(deadline)
             if kind == b"A":
@@ -137,18 +138,25 @@ class Decoder:
                 wanted = int(payload)
                 budget.acquire(wanted)
                 share = wanted
-                deadline += time.monotonic() - waiting
+                waited = time.monotonic() - waiting
+                started, deadline = started + waited, deadline + waited
                 self._send(b"G", b"", deadline)
                 kind, payload = self._receive(deadline)
             return self._outcome(kind, json.loads(payload), deadline)
         except TimeoutError:
             self.kill()
             limit = f"{self._settings.timeout_s:g} s"
-            return PictureError("timeout", f"it was not decoded within {limit}")
+            return self._lost("timeout", f"it was not decoded within {limit}", started)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            return PictureError("decoder_crashed", self._reason(error))
+            return self._lost("decoder_crashed", self._reason(error), started)
         finally:
             budget.release(share)
+
+    def _lost(self, code: str, detail: str, started: float) -> PictureError:
+        """Return the error of a picture that its process can tell nothing more of."""
+        seconds = time.monotonic() - started
+        self.seconds += seconds
+        return PictureError(code, detail, seconds)
 
     def _outcome(
         self, kind: bytes, facts: dict[str, Any], deadline: float
@@ -156,7 +164,7 @@ class Decoder:
         self.seconds += facts["seconds"]
         self._cpu_s = facts["cpu_s"]
         if kind == b"E":
-            return PictureError(facts["code"], facts["detail"])
+            return PictureError(facts["code"], facts["detail"], facts["seconds"])
         size = self._settings.size
         rgb = np.frombuffer(self._memory, np.uint8).reshape(size, size, 3).copy()
         small = self._receive(deadline, _MAX_THUMBNAIL)[1] if facts["thumbnail"] else None

@@ -125,6 +125,7 @@ class Prepared:
     sha256: str | None = None
     length: int | None = None
     fetch_s: float = 0.0
+    decode_s: float = 0.0
     unchanged: bool = False
     twin: bool = False
 
@@ -203,6 +204,7 @@ def prepare(
     for prepared, outcome in decoder.decode(fetched()):
         while settled:
             yield settled.popleft()
+        prepared.decode_s = outcome.seconds
         if isinstance(outcome, PictureError):
             prepared.error, prepared.detail = outcome.code, outcome.detail
         else:
@@ -388,8 +390,7 @@ def _append(
 
 def _counted(row: Prepared, tally: Tally) -> bool:
     """Count one input; tell whether it becomes a row of the table."""
-    seconds = row.fetch_s + (row.picture.seconds if row.picture is not None else 0.0)
-    tally.slowest.add(round(seconds, 4), row.source.uri)
+    tally.slowest.add(round(row.fetch_s + row.decode_s, 4), row.source.uri)
     if row.length is not None:
         tally.largest.add(row.length, row.source.uri)
     if row.error is None:

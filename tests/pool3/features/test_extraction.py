@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pool3.decode import DecodeLimits, Picture
+from pool3.errors import PictureError
 from pool3.features.extraction import (
     InProcessDecoder,
     PictureInput,
@@ -178,6 +180,28 @@ def test_limits_are_rows_too(folder: Path) -> None:
     assert rows[0]["error"] == "too_many_pixels"
     _, rows, _ = run([source(folder / "0.png")], limits=DecodeLimits(max_bytes=10))
     assert rows[0]["error"] == "too_large"
+
+
+def test_a_picture_that_fails_late_is_among_the_slowest(folder: Path) -> None:
+    class Slow:
+        seconds = 0.0
+
+        def decode(self, items: Any) -> Iterator[tuple[Prepared, PictureError]]:
+            for item, _ in items:
+                yield item, PictureError("timeout", "not within 30 s", 30.0)
+
+    tally = extract(
+        [source(folder / "0.png")],
+        model=MeanColour(),
+        append=lambda batch: None,
+        facts=FACTS,
+        decoder=Slow(),
+        twins=Twins(None, None),
+        batch_size=1,
+        max_bytes=LIMITS.max_bytes,
+    )
+    ((seconds, uri),) = tally.slowest.found
+    assert (round(seconds), uri) == (30, str(folder / "0.png"))
 
 
 def prepared(has_picture: bool) -> Prepared:
