@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pool3.errors import Pool3Error
-from pool3.features.parts import PartWriter, part_name
+from pool3.features.parts import PartWriter, conformed, part_name
 from pool3.features.table import FeatureTable
 from pool3.storage.tables import TableFile
 
@@ -191,12 +191,6 @@ def _spilled(
                 mask = pc.invert(pc.is_in(rows.column("image_id"), left_out))
                 writer.write_batch(rows.filter(mask))
     return read, kept, total % (1 << _SUM_BITS)
-
-
-def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch in the columns and types of `schema`, nested ones too; new columns null."""
-    as_struct = batch.to_struct_array().cast(pa.struct(list(schema)))
-    return pa.RecordBatch.from_arrays(as_struct.flatten(), schema=schema)
 
 
 def _order(rows: pa.Table, table_uri: str) -> npt.NDArray[np.int64]:

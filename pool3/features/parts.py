@@ -26,6 +26,14 @@ def part_name(run_id: str, partition: int) -> str:
     return f"part-{partition:05d}-{run_id}-{uuid.uuid4().hex[:12]}.parquet"
 
 
+def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch in the columns and types of `schema`, nested ones too; new columns null."""
+    if batch.schema.equals(schema):
+        return batch
+    as_struct = batch.to_struct_array().cast(pa.struct(list(schema)))
+    return pa.RecordBatch.from_arrays(as_struct.flatten(), schema=schema)
+
+
 class PartWriter:
     """Collects record batches of the feature table and stores them as one Parquet file.
 
@@ -80,7 +88,7 @@ class PartWriter:
         """Add rows; columns of the schema that they lack are null."""
         if batch.num_rows == 0:
             return
-        batch = self._aligned(batch)
+        batch = conformed(batch, self._schema)
         bounds = pc.min_max(batch.column("image_id")).as_py()
         smallest, largest = bounds["min"], bounds["max"]
         if self._bounds is not None:
@@ -91,17 +99,6 @@ class PartWriter:
         self._pending_rows += batch.num_rows
         if self._pending_rows >= self._rows_a_group:
             self._flush()
-
-    def _aligned(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        if batch.schema.equals(self._schema):
-            return batch
-        arrays = [
-            batch.column(column.name).cast(column.type)
-            if column.name in batch.schema.names
-            else pa.nulls(batch.num_rows, column.type)
-            for column in self._schema
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def _flush(self) -> None:
         if self._pending:
