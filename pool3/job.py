@@ -7,12 +7,13 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import NoReturn, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar
 
-from pool3 import errors
+from pool3 import errors, storage
 from pool3.errors import Pool3Error, StorageError, UsageError
 from pool3.report import Report, default_report_uri
+from pool3.run_summary import prometheus_text
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +73,17 @@ def run_job(
     """Run one job from its command line to its report; returns the exit status.
 
     `run` returns the report; a `Pool3Error` that it raises sets the exit status and is told in one
-    sentence. The last line on stdout is the report.
+    sentence. The last line on stdout is the report. However the job ends, its figures go where
+    ``--metrics-file`` says, in jobs that have the option; those of a mere ``--plan`` do not, since
+    they would stand in the place of the last run's.
     """
     _log_to_stderr()
     report = Report(job=job)
     config: Config | None = None
-    report_option: str | None = None
+    named = _named_places(parser, argv)
     try:
         arguments = parser.parse_args(argv)
-        report_option = arguments.report
+        named = dict(vars(arguments))
         config = configure(arguments)
         report = run(config)
     except Pool3Error as error:
@@ -93,8 +96,20 @@ def run_job(
         else:
             fail(report, _exit_code(from_task[1]), from_task[2])
     report.seconds["total"] = since_start()
-    _publish(report, config, report_option)
+    _publish(report, config, named)
     return report.exit_code
+
+
+def _named_places(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, str | None]:
+    """Return where report and metrics shall go as far as a wrong command line tells."""
+    tolerant = _Parser(add_help=False, allow_abbrev=False)
+    for option in ("--report", "--metrics-file"):
+        if option in parser.format_usage():
+            tolerant.add_argument(option)
+    try:
+        return dict(vars(tolerant.parse_known_args(argv)[0]))
+    except UsageError:
+        return {}
 
 
 def _exit_code(error_name: str) -> int:
@@ -121,16 +136,28 @@ def fail(report: Report, exit_code: int, message: str) -> None:
     log.error("%s", message)
 
 
-def _publish(report: Report, config: JobConfig | None, option: str | None) -> None:
-    """Write the report; after wrong arguments only where it was asked for by name."""
-    where = option
+def _publish(report: Report, config: JobConfig | None, named: Mapping[str, Any]) -> None:
+    """Write metrics and report; after wrong arguments only where they were asked for by name."""
+    where = named.get("report")
     if where is None and config is not None and report.exit_code != UsageError.exit_code:
         where = default_report_uri(config.output_uri)
+    metrics = None if named.get("plan") else named.get("metrics_file")
+    if metrics is not None:
+        _put(report, lambda: storage.put(storage.canonical_uri(metrics), _metrics(report)))
+    if where is not None:
+        _put(report, lambda: report.publish(where))
+    print(report.to_json(), flush=True)  # noqa: T201 - the last line on stdout is the contract
+
+
+def _metrics(report: Report) -> bytes:
+    return prometheus_text(report).encode()
+
+
+def _put(report: Report, put: Callable[[], None]) -> None:
+    """Call `put`; what it cannot write makes a run fail that was done."""
     try:
-        if where is not None:
-            report.publish(where)
+        put()
     except (StorageError, UsageError) as error:
         log.error("the report could not be written: %s", error)
         report.exit_code = report.exit_code or 1
         report.error = report.error or str(error)
-    print(report.to_json(), flush=True)  # noqa: T201 - the last line on stdout is the contract

@@ -18,15 +18,22 @@ from pool3.report import Report
 class Config:
     output: str
     report: str | None = None
+    metrics_file: str | None = None
+    plan: bool = False
 
     @property
     def output_uri(self) -> str:
         return self.output
 
 
-def call(argv: list[str], error: Exception | None = None, exit_code: int = 0) -> int:
+def call(
+    argv: list[str], error: Exception | None = None, exit_code: int = 0, metrics: bool = False
+) -> int:
     parser = job_parser("demo-job", "Does nothing.", "example")
     parser.add_argument("--output", required=True)
+    if metrics:
+        parser.add_argument("--metrics-file")
+        parser.add_argument("--plan", action="store_true")
 
     def configure(arguments: argparse.Namespace) -> Config:
         return Config(**vars(arguments))
@@ -100,6 +107,41 @@ def test_wrong_arguments_are_reported_where_asked(
     assert (status, json.loads(where.read_text())["outcome"]) == (2, "usage")
     assert call(["--no-such-option"]) == 2
     assert "--help" in str(last_line(capsys)["error"])
+    where.unlink()
+    assert call(["--no-such-option", "--report", str(where)]) == 2
+    assert json.loads(where.read_text())["outcome"] == "usage"
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "status"),
+    [
+        (["--output", "TABLE"], None, 0),
+        (["--output", "TABLE"], Pool3Error("the disk is full"), 1),
+        (["--output", "TABLE"], RuntimeError("a bug"), 1),
+        (["--output", "TABLE"], UsageError("expected x, found y"), 2),
+        (["--no-such-option"], None, 2),
+    ],
+)
+def test_metrics_are_written_however_a_run_ends(
+    tmp_path: Path, words: list[str], error: Exception | None, status: int
+) -> None:
+    where = tmp_path / "pool3.prom"
+    argv = [word.replace("TABLE", str(tmp_path / "table")) for word in words]
+    assert call([*argv, "--metrics-file", str(where)], error, metrics=True) == status
+    assert f'pool3_run_exit_code{{job="demo-job"}} {status}\n' in where.read_text()
+
+
+def test_a_plan_leaves_the_metrics_of_the_last_run(tmp_path: Path) -> None:
+    argv = ["--output", str(tmp_path / "t"), "--metrics-file", str(tmp_path / "m"), "--plan"]
+    assert call(argv, metrics=True) == 0
+    assert not (tmp_path / "m").exists()
+
+
+def test_metrics_that_cannot_be_written_fail_the_job_and_leave_its_report(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    argv = ["--output", str(tmp_path / "t"), "--metrics-file", str(tmp_path / "file" / "m")]
+    assert call(argv, metrics=True) == 1
+    assert json.loads((tmp_path / "t.report.json").read_text())["outcome"] == "failed"
 
 
 def test_a_report_that_cannot_be_written_fails_the_job(
