@@ -13,6 +13,7 @@ from pool3.features.chunks import Unit
 from pool3.features.summary import TaskSummary, require_every_input
 from pool3.features.table import FeatureTable
 from pool3.storage.tables import TableFile, commit
+from udfs.contents import InputContents
 from udfs.extract import ExtractSettings, extract_part
 from udfs.plan import REPLACED
 from udfs.spread import gather
@@ -29,6 +30,8 @@ class ChunkRunner:
         The version that the run began from, None when the run makes the table.
     plan
         All rows of the plan; `todo` are those to extract, with their ``task``.
+    contents
+        What gives rows their bytes, None where they are fetched.
     graph, known
         Spark broadcasts; see `udfs.extract.extract_part`.
     version
@@ -40,6 +43,7 @@ class ChunkRunner:
     settings: ExtractSettings
     table: FeatureTable | None
     plan: DataFrame
+    contents: InputContents | None
     todo: DataFrame
     graph: Any
     known: Any
@@ -84,7 +88,10 @@ class ChunkRunner:
         first = units[0].first_task
         count = sum(unit.n_tasks for unit in units)
         rows = self.todo.where(F.col("task").between(first, first + count - 1))
-        frame = rows.withColumn("task", F.col("task") - first).repartitionById(count, "task")
+        frame = rows.withColumn("task", F.col("task") - first)
+        if self.contents is not None:
+            frame = self.contents.of(frame)
+        frame = frame.repartitionById(count, "task")
         function = extract_part(self.settings, self.graph, self.table, self.known)
         tasks = [TaskSummary.from_dict(found) for found in gather(frame, function, label=label)]
         require_every_input(tasks, rows.count())

@@ -25,6 +25,7 @@ from pool3.inputs.readers import read_share, share_schema
 from pool3.inputs.rows import ROWS_A_FILE, RowMaker, row_schema
 from pool3.inputs.table_files import SHARE_BYTES, Share, TableInput, require_same, table_input
 from pool3.inputs.types import cast
+from udfs.contents import FileContents, InputContents, RowContents
 from udfs.spread import Batches, TaskFunction, spread
 
 _SHARE_SCHEMA = T.StructType([T.StructField("share", T.StringType(), nullable=False)])
@@ -36,13 +37,15 @@ class Inventory:
     """Every input as a row of work.
 
     `frame` has the columns of `pool3.inputs.rows.row_schema`: image_id, uri, size, etag,
-    modified_at, refused, position, and content and meta where the input has them. `meta` is the
-    type of the last. `set_aside` counts what is no input, by reason.
+    modified_at, refused, position, and content_sha256 and meta where the input has them. `meta` is
+    the type of the last. `set_aside` counts what is no input, by reason. `contents` gives rows of
+    the frame their bytes, where the input holds them: they take no part in what is compared.
     """
 
     frame: DataFrame
     meta: pa.StructType | None
     set_aside: dict[str, int] = field(default_factory=dict)
+    contents: InputContents | None = None
 
 
 def inventory(spark: SparkSession, options: InputOptions, *, staging: str) -> Inventory:
@@ -110,14 +113,18 @@ def _from_tables(spark: SparkSession, options: InputOptions) -> Inventory:
         placed = columns.carried.append(pa.field(_POSITION, pa.int64()))
         own = frame.mapInArrow(_own_columns(given, columns), from_arrow_schema(placed))
         rows = _where(own, options.where).mapInArrow(_rows_of_own(columns, maker), spark_schema)
-    return Inventory(rows, columns.meta, dict(set_aside))
+    column = columns.roles.get("content")
+    contents = None if column is None else FileContents(shares, column)
+    return Inventory(rows, columns.meta, dict(set_aside), contents)
 
 
 def _table_inputs(options: InputOptions) -> list[TableInput]:
     tables: list[TableInput] = []
     number = 0
     for where in options.inputs:
-        table = table_input(where, glob=options.glob, first_number=number)
+        table = table_input(
+            where, glob=options.glob, first_number=number, csv_columns=options.csv_columns
+        )
         number = table.shares[-1].number + 1
         tables.append(table)
     return tables
@@ -181,8 +188,8 @@ def _where(frame: DataFrame, condition: str) -> DataFrame:
     except AnalysisException as error:
         reason = str(error).split("\n", 1)[0]
         raise UsageError(
-            f"expected --where to be a condition over the input's own columns, found {condition!r} "
-            f"({reason}); correct it"
+            "expected --input-where to be a condition over the input's own columns, found "
+            f"{condition!r} ({reason}); correct it"
         ) from error
 
 
@@ -196,9 +203,13 @@ def _from_catalog(spark: SparkSession, options: InputOptions, name: str) -> Inve
     columns = table_columns(_arrow_schema(own, name), options, name)
     if options.where is not None:
         own = _where(own, options.where)
-    maker = RowMaker(columns, options, [(0, f"table:{name}")])
-    rows = own.mapInArrow(_rows_of_partition(columns, maker), from_arrow_schema(maker.schema))
-    return Inventory(rows, columns.meta)
+
+    def rows(*, content: bool) -> DataFrame:
+        maker = RowMaker(columns, options, [(0, f"table:{name}")], content=content)
+        return own.mapInArrow(_rows_of_partition(columns, maker), from_arrow_schema(maker.schema))
+
+    contents = RowContents(rows(content=True)) if "content" in columns.roles else None
+    return Inventory(rows(content=False), columns.meta, contents=contents)
 
 
 def _arrow_schema(frame: DataFrame, name: str) -> pa.Schema:

@@ -10,102 +10,40 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import pyarrow as pa
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
-from pyspark.sql.pandas.types import from_arrow_type
 
 from pool3.errors import UsageError
 from pool3.features.chunks import Layout
 from pool3.features.schema import FAILED, GONE, OK, TRANSIENT_ERRORS
-from pool3.features.table import FeatureTable
-from pool3.features.twins import KnownContent
-from udfs.files import FILE_SCHEMA, file_rows, files_of
-from udfs.spread import Batches, TaskFunction, spread
+from udfs.contents import ROWS_A_BLOCK
+from udfs.spread import Batches
 
 NEW, CHANGED, RETRIED, CHECKED = "new", "changed", "retried", "checked"
 META, SKIPPED, LEFT = "meta", "skipped", "gone"
 EXTRACTED = (NEW, CHANGED, RETRIED, CHECKED)
 REPLACED = (CHANGED, RETRIED, CHECKED, META, LEFT)
-MODES = ("incremental", "overwrite", "retry-failed")
-MOST_KNOWN_CONTENT = 10_000_000
 _NAMED = 10
 _ROWS_A_PARTITION = 100_000
 _PARTITIONS = "spark.sql.shuffle.partitions"
 
-_KNOWN = T.StructType(
-    [
-        T.StructField("file", T.IntegerType(), nullable=False),
-        T.StructField("row", T.IntegerType(), nullable=False),
-        T.StructField("image_id", T.StringType(), nullable=False),
-        T.StructField("uri", T.StringType()),
-        T.StructField("status", T.StringType()),
-        T.StructField("error", T.StringType()),
-        T.StructField("content_sha256", T.StringType()),
-        T.StructField("content_length", T.LongType()),
-        T.StructField("etag", T.StringType()),
-        T.StructField("modified_at", T.TimestampType()),
-    ]
-)
-
-
-def known_rows(spark: SparkSession, table: FeatureTable, meta: pa.DataType | None) -> DataFrame:
-    """Return what the table holds, without features: rows of id, state and where they stand."""
-    schema = _KNOWN
-    if meta is not None:
-        schema = T.StructType([*_KNOWN.fields, T.StructField("meta", from_arrow_type(meta))])
-    files = spread(spark, file_rows(table.files), FILE_SCHEMA, len(table.files))
-    return files.mapInArrow(_read_known(table, schema.names), schema)
-
-
-def _read_known(table: FeatureTable, names: list[str]) -> TaskFunction:
-    numbers = {file.path: number for number, file in enumerate(table.files)}
-
-    def run(batches: Batches) -> Batches:
-        for file in files_of(batches):
-            held = set(table.file_schema(file).names)
-            first = 0
-            for batch in table.read(file, [name for name in names if name in held]):
-                yield _with_places(batch, names, numbers[file.path], first)
-                first += batch.num_rows
-
-    return run
-
-
-def _with_places(
-    batch: pa.RecordBatch, names: list[str], number: int, first: int
-) -> pa.RecordBatch:
-    count = batch.num_rows
-    places = {
-        "file": pa.array([number] * count, pa.int32()),
-        "row": pa.array(range(first, first + count), pa.int32()),
-    }
-    columns = []
-    for name in names:
-        if name in places:
-            columns.append(places[name])
-        elif name in batch.schema.names:
-            columns.append(batch.column(name))
-        else:  # written before there was such a column
-            columns.append(pa.nulls(count, pa.string()))
-    return pa.RecordBatch.from_arrays(columns, names=names)
-
 
 @contextmanager
-def partitioned_for(inputs: DataFrame) -> Iterator[None]:
-    """Have Spark's shuffles make as many partitions as the inputs are worth, inside the block.
+def read_once(inputs: DataFrame) -> Iterator[DataFrame]:
+    """Keep the inputs inside the block, and make as many partitions in shuffles as they are worth.
 
-    Its default is 200 partitions however few the rows, and 200 tasks for each question asked.
+    Spark's default is 200 partitions however few the rows, and 200 tasks for each question asked.
     """
     spark = inputs.sparkSession
     cores = spark.sparkContext.defaultParallelism
     before = str(spark.conf.get(_PARTITIONS))
-    spark.conf.set(_PARTITIONS, str(max(cores, math.ceil(inputs.count() / _ROWS_A_PARTITION))))
+    held = inputs.persist()
     try:
-        yield
+        spark.conf.set(_PARTITIONS, str(max(cores, math.ceil(held.count() / _ROWS_A_PARTITION))))
+        yield held
     finally:
         spark.conf.set(_PARTITIONS, before)
+        held.unpersist()
 
 
 def one_of_each(inputs: DataFrame, on_duplicate: str) -> DataFrame:
@@ -137,7 +75,7 @@ class PlanOptions:
     Attributes
     ----------
     mode
-        One of `MODES`.
+        One of `pool3.features.extract_options.MODES`.
     prune_scope
         Pictures below this uri that are not among the inputs are gone; None for no pruning.
     suppressed
@@ -181,6 +119,7 @@ def planned(inputs: DataFrame, known: DataFrame | None, options: PlanOptions) ->
 
 
 _IDS = ("image_id", "uri")
+_DIGEST = "content_sha256"
 
 
 def _action(inputs: DataFrame, known: DataFrame, options: PlanOptions) -> Column:
@@ -198,7 +137,7 @@ def _action(inputs: DataFrame, known: DataFrame, options: PlanOptions) -> Column
         return action.otherwise(CHANGED)
     action = action.when(F.coalesce(again, F.lit(False)), RETRIED)
     action = action.when(F.coalesce(_differs(inputs), F.lit(False)), CHANGED)
-    if "content" not in inputs.columns:
+    if _DIGEST not in inputs.columns:
         action = action.when(_unknown(), CHECKED)
     if "meta" in inputs.columns and "meta" in known.columns:
         same = F.to_json("i.meta").eqNullSafe(F.to_json("k.meta"))
@@ -213,8 +152,8 @@ def _differs(inputs: DataFrame) -> Column:
         F.col("i.modified_at") != F.col("k.modified_at")
     )
     differs = F.when(etags, F.col("i.etag") != F.col("k.etag"))
-    if "content" in inputs.columns:
-        return differs.otherwise(F.sha2("i.content", 256) != F.col("k.content_sha256"))
+    if _DIGEST in inputs.columns:
+        return differs.otherwise(F.col(f"i.{_DIGEST}") != F.col(f"k.{_DIGEST}"))
     # Where one fact is unknown the other decides: null or true is true.
     return differs.otherwise(other)
 
@@ -262,6 +201,16 @@ def replaced_files(plan: DataFrame) -> list[tuple[int, int, int]]:
     return [(row.file, row.pictures, row.bytes) for row in rows.collect()]
 
 
+def new_blocks(plan: DataFrame) -> list[tuple[int, int, int]]:
+    """Return block of the input, pictures and bytes of the rows that the table does not hold."""
+    rows = plan.where(F.col("action") == NEW).groupBy(_block().alias("block")).agg(*_totals())
+    return [(row.block, row.pictures, row.bytes) for row in rows.orderBy("block").collect()]
+
+
+def _block() -> Column:
+    return F.floor(F.col("position") / ROWS_A_BLOCK)
+
+
 def edited_files(plan: DataFrame) -> list[int]:
     """Return the files with rows that change without being extracted."""
     rows = plan.where(F.col("action").isin(META, LEFT)).select("file").distinct()
@@ -273,25 +222,28 @@ def with_tasks(plan: DataFrame, layout: Layout) -> DataFrame:
     todo = plan.where(F.col("action").isin(*EXTRACTED))
     turn = F.xxhash64("image_id")
     new = F.lit(layout.first_new_task) + F.pmod(turn, F.lit(max(1, layout.n_new_tasks)))
+    if layout.blocks:
+        shares = [(share.block, share.first_task, share.n_tasks) for share in layout.blocks]
+        todo = _with_shares(todo.withColumn("block", _block()), shares, "block", "block_")
+        new = F.col("block_first") + F.pmod(turn, F.col("block_tasks"))
     if not layout.shares:
-        return todo.withColumn("task", new.cast("int"))
-    shares = todo.sparkSession.createDataFrame(
-        [(share.file, share.first_task, share.n_tasks) for share in layout.shares],
-        "file int, first_task int, n_tasks int",
-    )
-    bound = F.col("first_task") + F.pmod(turn, F.col("n_tasks"))
-    joined = todo.join(F.broadcast(shares), "file", "left")
+        return todo.withColumn("task", new.cast("int")).drop(*_OF_SHARES)
+    shares = [(share.file, share.first_task, share.n_tasks) for share in layout.shares]
+    todo = _with_shares(todo, shares, "file", "file_")
+    bound = F.col("file_first") + F.pmod(turn, F.col("file_tasks"))
     task = F.when(F.col("file").isNull(), new).otherwise(bound).cast("int")
-    return joined.withColumn("task", task).drop("first_task", "n_tasks")
+    return todo.withColumn("task", task).drop(*_OF_SHARES)
 
 
-def known_content(known: DataFrame) -> KnownContent | None:
-    """Collect where features stand by content: 40 bytes a row, and nothing of larger tables."""
-    rows = known.where((F.col("status") == OK) & F.col("content_sha256").isNotNull())
-    found = rows.select("content_sha256", "file", "row").limit(MOST_KNOWN_CONTENT + 1).toArrow()
-    if found.num_rows in (0, MOST_KNOWN_CONTENT + 1):
-        return None
-    return KnownContent.of(*(found.column(number).to_pylist() for number in range(3)))
+_OF_SHARES = ("block", "block_first", "block_tasks", "file_first", "file_tasks")
+
+
+def _with_shares(
+    todo: DataFrame, shares: list[tuple[int, int, int]], key: str, prefix: str
+) -> DataFrame:
+    """Give each row the tasks of its file or block: the first, and how many."""
+    columns = f"{key} long, {prefix}first int, {prefix}tasks int"
+    return todo.join(F.broadcast(todo.sparkSession.createDataFrame(shares, columns)), key, "left")
 
 
 def edits(batches: Batches) -> Iterator[dict[str, object]]:

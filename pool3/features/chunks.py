@@ -34,13 +34,26 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockShare:
+    """New pictures of one block of the input go to `n_tasks` tasks from `first_task` on."""
+
+    block: int
+    first_task: int
+    n_tasks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """All tasks of a run: those bound to files first, then those of new pictures."""
+    """All tasks of a run: those bound to files first, then those of new pictures.
+
+    Without `blocks`, new pictures may go to any of their tasks.
+    """
 
     shares: tuple[FileShare, ...]
     units: tuple[Unit, ...]
     first_new_task: int
     n_new_tasks: int
+    blocks: tuple[BlockShare, ...] = ()
 
 
 def n_tasks(pictures: int, total_bytes: int, *, cores: int) -> int:
@@ -58,7 +71,11 @@ def n_tasks(pictures: int, total_bytes: int, *, cores: int) -> int:
 
 
 def lay_out(
-    replaced: Sequence[tuple[int, int, int]], new: tuple[int, int], *, cores: int
+    replaced: Sequence[tuple[int, int, int]],
+    new: tuple[int, int],
+    blocks: Sequence[tuple[int, int, int]] = (),
+    *,
+    cores: int,
 ) -> Layout:
     """Cut a run into tasks.
 
@@ -68,6 +85,9 @@ def lay_out(
         File, pictures and bytes of the rows that are extracted again.
     new
         Pictures and bytes of those that the table does not hold.
+    blocks
+        Number, pictures and bytes of each block of the input that they stand in, in order, where
+        neighbours are to be read together.
     cores
         Tasks that run at one time.
     """
@@ -93,7 +113,28 @@ def lay_out(
         task += 1
     n_new = n_tasks(*new, cores=cores)
     units += [Unit(first_task=task + number, n_tasks=1) for number in range(n_new)]
-    return Layout(shares=tuple(shares), units=tuple(units), first_new_task=task, n_new_tasks=n_new)
+    return Layout(
+        shares=tuple(shares),
+        units=tuple(units),
+        first_new_task=task,
+        n_new_tasks=n_new,
+        blocks=tuple(_block_shares(blocks, task, n_new)),
+    )
+
+
+def _block_shares(
+    blocks: Sequence[tuple[int, int, int]], first: int, n_tasks: int
+) -> Iterator[BlockShare]:
+    """Lay blocks and tasks along one line, and give each block the tasks that it lies beside."""
+    weights = [max(pictures / MOST_PICTURES, size / MOST_BYTES) for _, pictures, size in blocks]
+    scale = n_tasks / sum(weights) if blocks else 0.0
+    begin = 0.0
+    for (block, _, _), weight in zip(blocks, weights, strict=True):
+        end = begin + weight * scale
+        task = min(int(begin), n_tasks - 1)
+        last = min(max(task, math.ceil(end) - 1), n_tasks - 1)
+        yield BlockShare(block=block, first_task=first + task, n_tasks=last - task + 1)
+        begin = end
 
 
 class Pace:

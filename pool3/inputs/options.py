@@ -25,6 +25,8 @@ class InputOptions:
         Narrows folders, as in `pool3.listing.pictures`.
     input_table
         A table of Spark's catalog, instead of `inputs`.
+    csv_columns
+        The columns of CSV files that have no header line, in their order.
     uri_column, content_column
         Which column holds the uri of each picture, or its bytes.
     id_column, id_from
@@ -46,6 +48,7 @@ class InputOptions:
     inputs: tuple[str, ...] = ()
     glob: str | None = None
     input_table: str | None = None
+    csv_columns: tuple[str, ...] = ()
     uri_column: str | None = None
     id_column: str | None = None
     id_from: str | None = None
@@ -102,7 +105,11 @@ class InputOptions:
         storage.canonical_uri(self.id_from.removeprefix(_RELATIVE))
 
     def _check_folders(self) -> None:
-        for option, value in (("--where", self.where), ("--allow-uri", self.allow_uri)):
+        for option, value in (
+            ("--input-where", self.where),
+            ("--allow-uri", self.allow_uri),
+            ("--input-columns", self.csv_columns),
+        ):
             if value:
                 raise UsageError(
                     f"expected {option} only with a table of inputs, found it with a folder; name "
@@ -139,9 +146,22 @@ class InputOptions:
             raise UsageError("expected --uri-column with --id-from, found none; name the column")
         if self.input_table is not None and self.glob is not None:
             raise UsageError("expected --glob with --input, found --input-table; leave it out")
+        self._check_csv_columns()
         for column, count in Counter(self.columns().values()).items():
             if count > 1:
                 raise UsageError(
                     f"expected a column for each purpose, found {column} named {count} times; "
                     "name each column once"
+                )
+
+    def _check_csv_columns(self) -> None:
+        if self.csv_columns and self.input_table is not None:
+            raise UsageError(
+                "expected --input-columns with --input, found --input-table; leave it out"
+            )
+        for column, count in Counter(self.csv_columns).items():
+            if count > 1 or not column:
+                raise UsageError(
+                    f"expected a name of its own for each column in --input-columns, found "
+                    f"{column!r} {count} times; name them all, in their order"
                 )

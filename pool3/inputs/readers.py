@@ -19,6 +19,7 @@ from pyarrow import types
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.inputs.rows import ROWS_A_FILE
+from pool3.inputs.s3_inventory import URI, with_uris
 from pool3.inputs.table_files import CSV, PARQUET, Share
 from pool3.inputs.types import cast
 
@@ -38,17 +39,18 @@ def share_schema(share: Share) -> pa.Schema:
     UsageError
         The file is not of the format that its name says.
     """
-    with _opened(share) as source:
+    with opened(share) as source:
         if share.format == PARQUET:
-            schema = pq.ParquetFile(source).schema_arrow
+            schema = pq.ParquetFile(source).schema_arrow.remove_metadata()
         elif share.format == CSV:
             names = _csv_reader(share, source, None).schema.names
             schema = pa.schema([(name, pa.string()) for name in names])
         else:
             inferred = pa_json.open_json(source, read_options=_json_block()).schema
             schema = pa.schema([(one.name, _without_times(one.type)) for one in inferred])
-    told = [pa.field(name, pa.string()) for name in share.constants if name not in schema.names]
-    return pa.schema([*schema.remove_metadata(), *told])
+    told = [*share.constants, *([URI] if share.keyed else [])]
+    more = [pa.field(name, pa.string()) for name in told if name not in schema.names]
+    return pa.schema([*schema, *more])
 
 
 def _without_times(kind: pa.DataType) -> pa.DataType:
@@ -79,14 +81,15 @@ def read_share(share: Share, given: pa.Schema, carried: pa.Schema) -> Iterator[P
     UsageError
         The file cannot be read, or has other columns than the first.
     """
-    with _opened(share) as source:
-        for row, batch in _batches(share, source, given):
+    with opened(share) as source:
+        for row, found in _batches(share, source, given):
             position = share.number * ROWS_A_FILE + row
+            batch = with_uris(found, escaped=share.format == CSV) if share.keyed else found
             yield position, _conformed(batch, share, carried)
 
 
 @contextmanager
-def _opened(share: Share) -> Iterator[BinaryIO]:
+def opened(share: Share) -> Iterator[BinaryIO]:
     """Open a share's file, and tell of what is wrong inside it as `UsageError`."""
     try:
         with storage.open_input(share.file) as source:
@@ -131,15 +134,26 @@ def _parquet_batches(share: Share, source: BinaryIO) -> Iterator[Placed]:
     for group in range(count):
         facts = file.metadata.row_group(group)
         if group * share.parts // count == share.part:
-            yield from _group_batches(file, group, row)
+            yield from group_batches(file, group, row)
         row += facts.num_rows
 
 
-def _group_batches(file: pq.ParquetFile, group: int, row: int) -> Iterator[Placed]:
+def group_batches(
+    file: pq.ParquetFile, group: int, row: int, columns: list[str] | None = None
+) -> Iterator[Placed]:
+    """Yield the rows of a row group in batches of some megabytes, each with its first row.
+
+    Parameters
+    ----------
+    row
+        What the group's first row is counted as.
+    columns
+        None for all.
+    """
     facts = file.metadata.row_group(group)
     rows_a_batch = facts.num_rows * _BATCH_BYTES // max(1, facts.total_byte_size)
     size = max(1, min(_MOST_ROWS, rows_a_batch))
-    for batch in file.iter_batches(batch_size=size, row_groups=[group]):
+    for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=columns):
         yield row, batch
         row += batch.num_rows
 
@@ -151,7 +165,7 @@ def _csv_reader(
     names = [] if given is None else given.names
     return pa_csv.open_csv(
         source,
-        read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
+        read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=list(share.columns)),
         parse_options=pa_csv.ParseOptions(
             delimiter="\t" if "tsv" in suffixes else ",", newlines_in_values=True
         ),
@@ -159,7 +173,7 @@ def _csv_reader(
             column_types=dict.fromkeys(names, pa.string()),
             null_values=[""],
             strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
+            quoted_strings_can_be_null=share.keyed,  # S3 quotes every field, empty ones too
         ),
     )
 

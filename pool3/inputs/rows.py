@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
@@ -31,9 +32,21 @@ ROWS_A_FILE = 1 << 40
 _OUTPUT_BYTES = 32 << 20
 
 
-def row_schema(*, content: bool = False, meta: pa.StructType | None = None) -> pa.Schema:
-    """Return the columns of rows of work."""
+def row_schema(
+    *, digest: bool = False, content: bool = False, meta: pa.StructType | None = None
+) -> pa.Schema:
+    """Return the columns of rows of work.
+
+    Parameters
+    ----------
+    digest, content
+        Whether the SHA-256 of the bytes stands in the rows, and whether the bytes do.
+    meta
+        Type of the columns that are carried along.
+    """
     fields = list(_FIELDS)
+    if digest:
+        fields.append(pa.field("content_sha256", pa.string()))
     if content:
         fields.append(pa.field("content", pa.binary()))
     if meta is not None:
@@ -65,17 +78,25 @@ class RowMaker:
     sources
         Number of the first file and uri of each table of the input. The table's uri stands for the
         uri of rows that bring their bytes and have none.
+    content
+        Whether the rows hold the bytes of an input that has them, beside their digest.
     """
 
     def __init__(
-        self, columns: TableColumns, options: InputOptions, sources: Sequence[tuple[int, str]]
+        self,
+        columns: TableColumns,
+        options: InputOptions,
+        sources: Sequence[tuple[int, str]],
+        *,
+        content: bool = False,
     ) -> None:
         self._columns = columns
         self._starts = [number * ROWS_A_FILE for number, _ in sources]
         self._sources = [uri for _, uri in sources]
         self._uris = RowUris(options.allow_uri)
         self._base = options.base
-        self.schema = row_schema(content="content" in columns.roles, meta=columns.meta)
+        has_bytes = "content" in columns.roles
+        self.schema = row_schema(digest=has_bytes, content=content and has_bytes, meta=columns.meta)
 
     def rows(self, batch: pa.RecordBatch, positions: pa.Array) -> Iterator[pa.RecordBatch]:
         """Yield the rows of work of a batch, in pieces of some 32 MB.
@@ -113,6 +134,7 @@ class RowMaker:
             "modified_at": self._times(batch),
             "refused": refusals,
             "position": positions,
+            "content_sha256": None if content is None else _digests(content),
             "content": content,
             "meta": self._meta(batch),
         }
@@ -164,7 +186,7 @@ class RowMaker:
             raise UsageError(
                 f"expected an id in each row, found none in column {self._columns.roles['id']} of "
                 f"{self._source(position)}, {told_position(position)}; fill it or leave the row "
-                "out with --where"
+                "out with --input-where"
             )
         return ids
 
@@ -211,6 +233,12 @@ class RowMaker:
         return pa.StructArray.from_arrays(
             [batch.column(field.name) for field in meta], fields=list(meta)
         )
+
+
+def _digests(content: pa.Array) -> pa.Array:
+    """Return the hexadecimal SHA-256 of each value, without a copy of the bytes."""
+    found = [hashlib.sha256(one.as_buffer()).hexdigest() for one in content]
+    return pa.array(found, pa.string())
 
 
 def told_position(position: int) -> str:

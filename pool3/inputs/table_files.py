@@ -6,9 +6,9 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -16,6 +16,8 @@ import pyarrow as pa
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.inputs.lake_tables import DELTA, kind_around, table_kind
+from pool3.inputs.s3_inventory import csv_columns as inventory_columns
+from pool3.inputs.s3_inventory import inventory_files, read_manifest
 from pool3.inputs.types import carried_struct
 from pool3.listing import Aside, nothing_found, pictures, root_and_pattern
 from pool3.storage.tables import open_table
@@ -46,7 +48,8 @@ class Share:
     """What one task reads: part `part` of `parts` of the row groups of one file.
 
     `number` is the file's place among all files of the input; `constants` are the values of
-    columns that stand in the table's log rather than in the file.
+    columns that stand in the table's log rather than in the file; `columns` names those of a CSV
+    file without a header; `keyed` says that the rows are of an S3 Inventory, which has no uris.
     """
 
     source: str
@@ -56,6 +59,8 @@ class Share:
     part: int = 0
     parts: int = 1
     constants: Mapping[str, str | None] = field(default_factory=dict)
+    columns: Sequence[str] = ()
+    keyed: bool = False
 
     def to_json(self) -> str:
         """Return the share as a line of JSON."""
@@ -81,17 +86,22 @@ class TableInput:
     schema: pa.Schema | None
 
 
-def table_input(where: str, *, glob: str | None, first_number: int) -> TableInput:
+def table_input(
+    where: str, *, glob: str | None, first_number: int, csv_columns: Sequence[str] = ()
+) -> TableInput:
     """Find the files of a table of inputs.
 
     Parameters
     ----------
     where
-        A Delta table, or a file, glob or folder of Parquet, CSV or JSON lines.
+        A Delta table; a file, glob or folder of Parquet, CSV or JSON lines; or the manifest of an
+        S3 Inventory.
     glob
         Narrows a folder.
     first_number
         Number of the table's first file among all files of the input.
+    csv_columns
+        Of CSV files without a header.
 
     Raises
     ------
@@ -105,13 +115,17 @@ def table_input(where: str, *, glob: str | None, first_number: int) -> TableInpu
         if glob is not None:
             raise UsageError(
                 f"expected --glob with a folder of files, found the Delta table {root}; leave "
-                "--glob out and narrow the rows with --where"
+                "--glob out and narrow the rows with --input-where"
             )
         return _delta_input(root, first_number)
+    manifest = read_manifest(root) if pattern is None else None
+    if manifest is not None:
+        return _inventory_input(root, manifest, first_number)
     around = (root, kind) if kind is not None else kind_around(root)
     if around is not None:
         raise _loose_files(root, *around)
-    return _file_input(where, root, glob, first_number)
+    found = _file_input(where, root, glob, first_number)
+    return _with_columns(found, csv_columns) if csv_columns else found
 
 
 def _loose_files(root: str, folder: str, kind: str) -> UsageError:
@@ -156,6 +170,29 @@ def _file_input(where: str, root: str, glob: str | None, first_number: int) -> T
             f"{nothing_found(where, told)}; a table is a file of {', '.join(sorted(_FORMATS))}"
         )
     return TableInput(root, tuple(shares), size, dict(reasons), None)
+
+
+def _with_columns(table: TableInput, columns: Sequence[str]) -> TableInput:
+    """Name the columns of files that do not name them themselves."""
+    for share in table.shares:
+        if share.format != CSV:
+            raise UsageError(
+                f"expected CSV files with --input-columns, found {share.file}; leave the option out"
+            )
+    return replace(table, shares=tuple(replace(share, columns=columns) for share in table.shares))
+
+
+def _inventory_input(root: str, manifest: dict[str, Any], first_number: int) -> TableInput:
+    columns = inventory_columns(manifest)
+    files = [one for one in inventory_files(manifest) if one[1] > 0]
+    shares = [
+        replace(share, columns=columns, keyed=True)
+        for number, (file, size) in enumerate(files, start=first_number)
+        for share in _shares(root, file, size, CSV if columns else PARQUET, number)
+    ]
+    if not shares:
+        raise UsageError(f"expected objects in the inventory {root}, found none; check --input")
+    return TableInput(root, tuple(shares), sum(size for _, size in files), {}, None)
 
 
 def _folder_values(below: str) -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,13 +126,38 @@ def test_bytes_in_a_table(spark: SparkSession, tmp_path: Path) -> None:
         found = inventory(
             spark, asked(tmp_path / "t.parquet", where=where, **options), staging="/x"
         )
-        assert found.frame.columns == [*COLUMNS, "content", "meta"]
+        assert found.frame.columns == [*COLUMNS, "content_sha256", "meta"]
         rows = rows_of(found)
-        assert [row["content"] for row in rows] == [b"one", b"", b"", bytes(3 << 20)][
-            where is not None :
+        expected = [b"one", b"", b"", bytes(3 << 20)][where is not None :]
+        assert [row["size"] for row in rows] == [len(one) for one in expected]
+        assert [row["content_sha256"] for row in rows] == [
+            hashlib.sha256(one).hexdigest() for one in expected
         ]
-        assert [row["size"] for row in rows] == [3, 0, 0, 3 << 20][where is not None :]
         assert {row["uri"] for row in rows} == {str(tmp_path / "t.parquet")}
+        assert found.contents is not None
+        with_bytes = found.contents.of(found.frame.where("image_id <> 'b'"))
+        assert {row.image_id: bytes(row.content) for row in with_bytes.collect()} == {
+            row["image_id"]: one
+            for row, one in zip(rows, expected, strict=True)
+            if row["image_id"] != "b"
+        }
+
+
+def test_bytes_in_a_query_are_found_by_id_and_digest(spark: SparkSession) -> None:
+    spark.sql(
+        "SELECT id, bytes FROM VALUES ('a', X'0102'), ('b', X'03'), ('b', X'04'), ('5', NULL) "
+        "AS pictures (id, bytes)"
+    ).createOrReplaceTempView("picture_bytes")
+    options = InputOptions(input_table="picture_bytes", content_column="bytes", id_column="id")
+    found = inventory(spark, options, staging="/nowhere")
+    assert found.contents is not None
+    digest = hashlib.sha256(b"\x04").hexdigest()
+    wanted = found.frame.where(f"image_id <> 'b' OR content_sha256 = '{digest}'")
+    rows = found.contents.of(wanted).collect()
+    found.contents.forget()
+    assert {row.image_id: bytes(row.content) for row in rows} == {
+        "a": b"\1\2", "b": b"\4", "5": b""
+    }  # fmt: skip
 
 
 def test_several_tables_are_one_input(spark: SparkSession, tmp_path: Path) -> None:

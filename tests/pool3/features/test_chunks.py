@@ -37,6 +37,24 @@ def test_tasks_are_numbered_without_gaps_and_stay_small(
             )
 
 
+@given(FILES.filter(bool), st.integers(1, 64))
+def test_blocks_of_the_input_lie_beside_their_tasks_in_order(
+    sizes: list[tuple[int, int]], cores: int
+) -> None:
+    blocks = [(7 * number, *size) for number, size in enumerate(sizes)]
+    new = sum(pictures for pictures, _ in sizes), sum(size for _, size in sizes)
+    layout = lay_out([(0, 10, 10)], new, blocks, cores=cores)
+    assert [share.block for share in layout.blocks] == [block for block, *_ in blocks]
+    reached = layout.first_new_task
+    for share in layout.blocks:
+        # It begins in the task in which the one before it ended, or in the next.
+        assert share.n_tasks >= 1
+        assert reached - 1 <= share.first_task <= reached
+        reached = share.first_task + share.n_tasks
+    assert reached == layout.first_new_task + layout.n_new_tasks
+    assert layout.blocks[0].first_task == layout.first_new_task
+
+
 @given(st.integers(1, 10**7), st.integers(0, 10**13), st.integers(1, 100))
 def test_new_pictures_fill_the_cores_evenly(pictures: int, size: int, cores: int) -> None:
     tasks = n_tasks(pictures, size, cores=cores)

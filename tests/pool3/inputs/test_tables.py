@@ -29,17 +29,17 @@ ROWS = {"uri": ["/d/a.jpg", '/d/b,\n"c".jpg', "/d/é.jpg"], "label": ["x", None,
 
 def read(where: Path | str, *, glob: str | None = None, **options: Any) -> list[dict[str, Any]]:
     """Read a table as the tasks of a run would, one after the other."""
-    table = table_input(str(where), glob=glob, first_number=0)
     asked = InputOptions(
         inputs=(str(where),), **{"uri_column": "uri", "allow_uri": ("/d",), **options}
     )
-    return work(table, asked)
+    columns = asked.csv_columns
+    return work(table_input(str(where), glob=glob, first_number=0, csv_columns=columns), asked)
 
 
 def work(table: TableInput, asked: InputOptions) -> list[dict[str, Any]]:
     given = table.schema or share_schema(table.shares[0])
     columns = table_columns(given, asked, table.uri)
-    maker = RowMaker(columns, asked, [(0, table.uri)])
+    maker = RowMaker(columns, asked, [(0, table.uri)], content=True)
     rows: list[dict[str, Any]] = []
     for told in table.shares:
         share = Share.from_json(told.to_json())
@@ -154,6 +154,20 @@ def test_a_listing_brings_its_own_size_etag_and_time(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", columns)
     with pytest.raises(UsageError, match="number of bytes"):
         read(tmp_path / "t.csv", size_column="bytes")
+
+
+def test_csv_without_a_header_is_read_by_names_that_are_given(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('"/d/1","00123"\n"/d/2",""\n')
+    (tmp_path / "b.csv").write_text("/d/3,x\n")
+    rows = read(tmp_path, csv_columns=("uri", "label"))
+    assert [(row["uri"], row["meta"]["label"]) for row in rows] == [
+        ("/d/1", "00123"), ("/d/2", ""), ("/d/3", "x")
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="cannot be read"):
+        read(tmp_path, csv_columns=("uri", "label", "more"))
+    pq.write_table(pa.table({"uri": ["/d/4"]}), tmp_path / "c.parquet")
+    with pytest.raises(UsageError, match=r"found \S+c.parquet"):
+        read(tmp_path, csv_columns=("uri", "label"))
 
 
 def test_ids_come_from_a_column_or_a_base(tmp_path: Path) -> None:

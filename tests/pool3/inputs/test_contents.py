@@ -1,0 +1,63 @@
+"""The bytes of chosen rows are read from where they stand, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pool3.inputs import contents, readers
+from pool3.inputs.contents import Contents
+from pool3.inputs.rows import ROWS_A_FILE
+from pool3.inputs.table_files import table_input
+
+ROWS = 40
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three files with row groups of other sizes; each value names its file and row."""
+    folder = tmp_path_factory.mktemp("contents")
+    for file, group in enumerate((1, 7, 100)):
+        values = [b"" if row == 3 else f"{file}:{row}".encode() for row in range(ROWS)]
+        held = pa.table({"id": range(ROWS), "bytes": [value or None for value in values]})
+        pq.write_table(held, folder / f"{file}.parquet", row_group_size=group)
+    return folder
+
+
+@settings(deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 2), st.integers(0, ROWS - 1))))
+def test_every_chosen_row_comes_once_with_its_own_bytes(
+    table: Path, chosen: set[tuple[int, int]]
+) -> None:
+    shares = table_input(str(table), glob=None, first_number=5).shares
+    places = sorted(chosen)
+    positions = np.array([(5 + file) * ROWS_A_FILE + row for file, row in places], np.int64)
+    found: dict[int, bytes] = {}
+    for within, values in Contents(shares, "bytes").read(positions):
+        assert len(within) == len(values)
+        assert not found.keys() & set(within.tolist())
+        found.update(zip(within.tolist(), values.to_pylist(), strict=True))
+    assert [found[at] for at in range(len(places))] == [
+        b"" if row == 3 else f"{file}:{row}".encode() for file, row in places
+    ]
+
+
+def test_row_groups_without_a_chosen_row_are_not_read(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def watched(file: pq.ParquetFile, group: int, row: int, columns: list[str]) -> object:
+        read.append((group, columns))
+        return readers.group_batches(file, group, row, columns)
+
+    monkeypatch.setattr(contents, "group_batches", watched)
+    shares = table_input(str(table / "1.parquet"), glob=None, first_number=0).shares
+    assert len(list(Contents(shares, "bytes").read(np.array([8, 9, 30])))) == 2
+    assert read == [(1, ["bytes"]), (4, ["bytes"])]
