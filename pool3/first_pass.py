@@ -1,0 +1,103 @@
+"""The rows that may be among the k nearest of some, found without measuring them all.
+
+A pass in the rows' own precision, which takes a tenth of the time, bounds every distance from both
+sides. Only where the bounds leave open whether a row is among the k nearest, the kernel that every
+path shares measures it (`pool3.distances`): what comes out is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numkong
+import numpy as np
+import numpy.typing as npt
+
+from pool3.distances import FloatArray, check_metric, distances
+
+# What rounding to float16 or float32 changes of a number at most: as its share, and of one that is
+# nearly 0.
+_FLOAT16_SHARE, _FLOAT16_LEAST = 2.0**-11, 2.0**-25
+_FLOAT32_SHARE = 2.0**-24
+
+
+def nearest(
+    query: npt.NDArray[np.float32], rows: npt.NDArray[Any], metric: str, k: int
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Measure the rows that may be among the k nearest.
+
+    Parameters
+    ----------
+    query
+        float32, (d,).
+    rows
+        float16 or float32, (m, d).
+    metric
+        One of `pool3.distances.METRICS`.
+    k
+        At least 1.
+
+    Returns
+    -------
+    positions : int64, (n,)
+        Ascending; the k nearest rows are among them, and all that are as near as the k-th.
+    distances : float64, (n,)
+        Theirs, as `pool3.distances.distances` has them.
+
+    Raises
+    ------
+    UsageError
+        For another metric.
+
+    Examples
+    --------
+    >>> rows = np.array([[3], [1], [2]], np.float16)
+    >>> nearest(np.zeros(1, np.float32), rows, "euclidean", 1)
+    (array([1]), array([1.]))
+    """
+    check_metric(metric)
+    if len(rows) <= k:
+        return np.arange(len(rows)), distances(query, rows, metric)
+    low, high = _bounds(query, np.ascontiguousarray(rows), metric)
+    # Not the other way round: what overflowed, and is NaN, is near.
+    near = np.flatnonzero(~(low > np.partition(high, k - 1)[k - 1]))
+    return near, distances(query, rows[near], metric)
+
+
+def _bounds(
+    query: npt.NDArray[np.float32], rows: npt.NDArray[Any], metric: str
+) -> tuple[FloatArray, FloatArray]:
+    """Bound distances from below and above, ``angular`` ones as chords.
+
+    The query is rounded as the rows are, and by the triangle inequality a length then changes by
+    what the query moved. A sum of d products in float32 is off by less than d 2^-24 of the sum of
+    their sizes (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); that is taken twice,
+    for the lengths that an angle is divided by.
+    """
+    sums = 2.1 * _FLOAT32_SHARE * (len(query) + 16)
+    if metric == "angular":
+        # The direction alone counts: its largest number comes into [0.5, 1), as that of rows.
+        query = np.ldexp(query, -np.frexp(np.abs(query).max())[1])
+    length = float(np.sqrt(np.vecdot(query, query, dtype=np.float64)))
+    moved = 0.0
+    if rows.dtype == np.float16:
+        query = np.asarray(numkong.astype(query, "float16"))
+        moved = _FLOAT16_SHARE * length + _FLOAT16_LEAST * len(query) ** 0.5
+    if metric == "dot":
+        products = _each(numkong.dot, query[None, :], rows)
+        lengths = np.sqrt(_each(numkong.dot, rows, rows))
+        error = (moved + sums * (length + moved)) * lengths
+        return -products - error, -products + error
+    if metric == "angular":
+        found = _each(numkong.angular, query[None, :], rows)
+        moved = 1.01 * moved / length
+        low, high = 2 * np.maximum(found - sums, 0.0), 2 * (found + sums)
+    else:
+        found = _each(numkong.sqeuclidean, query[None, :], rows)
+        low, high = found * (1 - sums), found * (1 + sums)
+    return np.sqrt(low) - moved, np.sqrt(high) + moved
+
+
+def _each(kernel: Callable[..., Any], left: npt.NDArray[Any], rows: npt.NDArray[Any]) -> FloatArray:
+    return np.asarray(kernel(left, rows), dtype=np.float64)
