@@ -12,17 +12,20 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pool3.distances import FloatArray, distances
+from pool3.distances import FloatArray
+from pool3.first_pass import nearest
 from pool3.index.depth import Depth
 from pool3.index.manifest import Manifest
 from pool3.index.measured import Measured
 from pool3.index.reduction import Reduction, tree_query
 from pool3.index.selection import Selection, Selections
 from pool3.index.shard_reader import ShardReader
+from pool3.index.stored_vectors import rows_of_each
 
 Query = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
@@ -174,18 +177,19 @@ class FanOut:
         over_shards: OverShards,
     ) -> list[Neighbour]:
         few, many = self._searched(depth, selection)
-        exact = self._scanned(query, few, selection, over_shards)
+        exact = self._scanned(query, few, depth.k, selection, over_shards)
         asked = tree_query(reduced, metric=self._metric)
         effort = 1
         while many:
             near = self._candidates(asked, many, depth, effort, selection, over_shards)
-            found = self._best([exact, self._measured(query, *near)], depth.k, selection)
+            measured = self._measured(query, *near, depth.k, selection)
+            found = self._best([exact, measured], depth.k, selection)
             if len(found) >= min(depth.k, selection.hits):
                 return found
             effort *= 4
             if effort * depth.rerank >= selection.rows:
                 few, many = few + many, []
-                exact = self._scanned(query, few, selection, over_shards)
+                exact = self._scanned(query, few, depth.k, selection, over_shards)
         return self._best([exact], depth.k, selection)
 
     def _searched(self, depth: Depth, selection: Selection) -> tuple[list[int], list[int]]:
@@ -251,27 +255,50 @@ class FanOut:
         # Under dot, near^2 = |q|^2 + M^2 - 2 q.x with each shard's own M; the rest orders by q.x.
         return near**2 - shard.max_norm**2 if self._metric == "dot" else near
 
-    def _measured(self, query: Query, shards: Rows, rows: Rows) -> Measured:
-        """Return exact distances of candidates to the stored vectors."""
-        measured = np.empty(len(rows))
-        for number in np.unique(shards):
-            here = np.flatnonzero(shards == number)
-            vectors = self.shards[number].rows_at(rows[here])
-            measured[here] = distances(query, vectors, self._metric)
-        return Measured(shards, rows, measured)
+    def _measured(
+        self, query: Query, shards: Rows, rows: Rows, k: int, selection: Selection
+    ) -> Measured:
+        """Return exact distances of those candidates that may be among the k nearest."""
+        order = np.argsort(shards, kind="stable")
+        shards, rows = shards[order], rows[order]
+        numbers, starts = np.unique(shards, return_index=True)
+        parts = list(
+            rows_of_each(
+                (self.shards[number].stored_vectors, part)
+                for number, part in zip(numbers, np.split(rows, starts[1:]), strict=True)
+            )
+        )
+        vectors = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        near, measured = self._nearest_of(query, vectors, k, selection)
+        return Measured(shards[near], rows[near], measured)
+
+    def _nearest_of(
+        self, query: Query, vectors: npt.NDArray[Any], k: int, selection: Selection
+    ) -> tuple[Rows, FloatArray]:
+        # Where hits must differ, any row may be one.
+        most = k if selection.values is None else len(vectors)
+        return nearest(query, vectors, self._metric, most)
 
     def _scanned(
-        self, query: Query, numbers: Sequence[int], selection: Selection, over_shards: OverShards
+        self,
+        query: Query,
+        numbers: Sequence[int],
+        k: int,
+        selection: Selection,
+        over_shards: OverShards,
     ) -> Measured:
-        """Return exact distances of all rows of some shards that may be returned."""
+        """Return exact distances of all rows of some shards that may be among the k nearest."""
 
         def scanned(number: int) -> tuple[Rows, FloatArray]:
             shard, mask = self.shards[number], selection.masks[number]
             rows = np.arange(shard.entry.rows) if mask is None else np.flatnonzero(mask)
-            blocks = np.split(rows, range(_SCAN_BLOCK_ROWS, len(rows), _SCAN_BLOCK_ROWS))
-            return rows, np.concatenate(
-                [distances(query, shard.rows_at(block), self._metric) for block in blocks]
-            )
+            found = []
+            for start in range(0, len(rows), _SCAN_BLOCK_ROWS):
+                block = rows[start : start + _SCAN_BLOCK_ROWS]
+                near, measured = self._nearest_of(query, shard.rows_at(block), k, selection)
+                found.append((block[near], measured))
+            chosen, measured = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+            return chosen, measured
 
         return Measured.joined(
             [

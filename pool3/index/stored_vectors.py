@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,9 @@ from pool3.index.manifest import FileEntry
 from pool3.index.ranged_vectors import RangedVectors
 
 log = logging.getLogger(__name__)
+
+# Threads that mostly wait for a server.
+_FETCHERS = 16
 
 
 class StoredVectors:
@@ -103,3 +109,18 @@ class StoredVectors:
                     f"{self._name} must have {what} {stated}, as the manifest states; "
                     f"found {found[what]}"
                 )
+
+
+def rows_of_each(
+    wanted: Iterable[tuple[StoredVectors, npt.NDArray[np.int64]]],
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield rows of several shards, by number; those in a bucket are fetched at the same time."""
+    shards = list(wanted)
+    if sum(vectors.ranged for vectors, _ in shards) < 2:
+        return (vectors.rows(numbers) for vectors, numbers in shards)
+    return _fetchers().map(lambda pair: pair[0].rows(pair[1]), shards)
+
+
+@functools.cache
+def _fetchers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_FETCHERS, thread_name_prefix="pool3-fetch")
