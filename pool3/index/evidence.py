@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,11 @@ from safetensors.numpy import save as save_tensors
 
 from pool3.distances import FloatArray, distances
 from pool3.errors import InvalidIndex
+from pool3.index.curve import MEASURED_KS
 from pool3.index.manifest import ShardEntry
 from pool3.index.reduction import Reduction, tree_query
 from pool3.index.sample_picker import Keys, sample_keys
+from pool3.index.samples import Neighbours
 from pool3.index.shard_reader import ShardReader
 
 FORMAT_VERSION = 1
@@ -37,6 +39,13 @@ MAX_RERANK = 400
 # re-ranking 100: recall@10 is 1.000 from 1,000 on.
 _FIRST_LEVEL = 250
 _LAST_LEVEL = 64_000
+
+# So many samples are searched with at all levels. Where not even one in a thousand of their nearest
+# rows is new at a level and all deeper ones, the other samples do without these, which take most of
+# the time.
+_PILOT = 50
+_NEWS = 1e-3
+_WATCHED = max(MEASURED_KS)
 
 
 def levels(rows: int, n_trees: int) -> tuple[int, ...]:
@@ -111,7 +120,8 @@ class Evidence:
     reduced
         float32: their distances in the tree's space.
     exact
-        float64: their distances as a person reads them.
+        float64: their distances as a person reads them; infinite where a row is not among the
+        neighbours that are known of the sample.
     first
         uint8: the first level that gathers them.
     seconds
@@ -173,12 +183,13 @@ class _Clock:
         return self.seconds / self.count if self.count else 0.0
 
 
-@dataclass
-class _Parts:
-    rows: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    reduced: list[FloatArray] = field(default_factory=list)
-    exact: list[FloatArray] = field(default_factory=list)
-    first: list[npt.NDArray[np.int64]] = field(default_factory=list)
+@dataclass(frozen=True)
+class _Found:
+    """What was found for one sample: rows, distances in the tree's space, first levels."""
+
+    rows: npt.NDArray[np.int64]
+    reduced: FloatArray
+    first: npt.NDArray[np.int64]
 
 
 def collect(
@@ -186,11 +197,15 @@ def collect(
     reduction: Reduction,
     ids: Sequence[str],
     queries: npt.NDArray[np.float32],
+    part: Neighbours,
     *,
     entries: Sequence[int],
     metric: str,
 ) -> Evidence:
-    """Search one shard with every sample at every level.
+    """Search one shard with the samples at every level.
+
+    A level that brings the first samples hardly anything new is not tried with the others, and
+    counts for them as the one before it.
 
     Parameters
     ----------
@@ -200,32 +215,31 @@ def collect(
         The index's.
     ids, queries
         s ids of the samples, whose own rows are left out, and float32, (s, d).
+    part
+        The samples' exact neighbours in this shard (`pool3.index.samples.exact_part`).
     entries
         Leaf entries of each level in this shard, ascending (`ShardEntry.search_k`).
     metric
         The index's.
     """
-    parts = _Parts()
-    level_clocks, row_clock = [_Clock() for _ in entries], _Clock()
-    reduced = reduction.reduce(queries)
-    for image_id, query, short in zip(ids, queries, reduced, strict=True):
-        asked = tree_query(short, metric=metric)
-        rows, near, first = _found(reader, asked, reader.find(image_id), entries, level_clocks)
+    search = _SampleSearch(reader, [reader.find(image_id) for image_id in ids], entries)
+    asked = [tree_query(short, metric=metric) for short in reduction.reduce(queries)]
+    found = [search.found(at, asked[at], len(entries)) for at in range(len(ids))[:_PILOT]]
+    n_useful = _useful_levels(found, len(entries))
+    found += [search.found(at, asked[at], n_useful) for at in range(len(ids))[_PILOT:]]
+    row_clock = _Clock()
+    for query, near in zip(queries[:_PILOT], found, strict=False):
+        rows = near.rows[:_WATCHED]
         with row_clock.running(len(rows)):
-            exact = distances(query, reader.vectors[rows], metric)
-        parts.rows.append(rows)
-        parts.reduced.append(near)
-        parts.first.append(first)
-        parts.exact.append(exact)
-    starts = np.cumsum([0, *map(len, parts.rows)])
+            distances(query, reader.rows_at(rows), metric)
     return Evidence(
         samples=sample_keys(ids),
-        starts=starts.astype(np.int64),
-        rows=_joined(parts.rows).astype(np.uint32),
-        reduced=_joined(parts.reduced).astype(np.float32),
-        exact=_joined(parts.exact).astype(np.float64),
-        first=_joined(parts.first).astype(np.uint8),
-        seconds=np.array([clock.mean for clock in level_clocks]),
+        starts=np.cumsum([0, *(len(near.rows) for near in found)], dtype=np.int64),
+        rows=_joined([near.rows for near in found]).astype(np.uint32),
+        reduced=_joined([near.reduced for near in found]).astype(np.float32),
+        exact=_joined(list(_exact(reader, queries, part, found, metric))).astype(np.float64),
+        first=_joined([near.first for near in found]).astype(np.uint8),
+        seconds=np.array([clock.mean for clock in search.clocks]),
         row_seconds=np.array([row_clock.mean]),
     )
 
@@ -234,23 +248,67 @@ def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _found(
+class _SampleSearch:
+    """Searches one shard with samples, and takes the time."""
+
+    def __init__(
+        self, reader: ShardReader, own_rows: Sequence[int | None], entries: Sequence[int]
+    ) -> None:
+        self._reader = reader
+        self._own_rows = own_rows
+        self._entries = entries
+        self.clocks = [_Clock() for _ in entries]
+
+    def found(self, sample: int, asked: npt.NDArray[np.float32], n_levels: int) -> _Found:
+        """Search at the first levels; rows come nearest first."""
+        each = []
+        own = self._own_rows[sample]
+        for entries, clock in zip(self._entries[:n_levels], self.clocks, strict=False):
+            with clock.running():
+                rows, near = self._reader.candidates(asked, entries=entries, most=MAX_RERANK + 1)
+            others = slice(None) if own is None else rows != own
+            each.append((rows[others][:MAX_RERANK], near[others][:MAX_RERANK]))
+        rows = np.concatenate([rows for rows, _ in each])
+        near = np.concatenate([near for _, near in each])
+        first = np.repeat(np.arange(len(each)), [len(rows) for rows, _ in each])
+        unique, at = np.unique(rows, return_index=True)
+        order = np.lexsort((unique, near[at]))
+        return _Found(unique[order], near[at][order], first[at][order])
+
+
+def _useful_levels(found: Sequence[_Found], n_levels: int) -> int:
+    """Return how many levels there are up to the last that brings news among the nearest rows."""
+    useful = 1
+    for level in range(1, n_levels):
+        seen = [near.first[near.first <= level][:_WATCHED] for near in found]
+        if found and np.mean([(first == level).mean() for first in seen if len(first)]) > _NEWS:
+            useful = level + 1
+    return useful
+
+
+def _exact(
     reader: ShardReader,
-    asked: npt.NDArray[np.float32],
-    own: int | None,
-    entries: Sequence[int],
-    clocks: Sequence[_Clock],
-) -> tuple[npt.NDArray[np.int64], FloatArray, npt.NDArray[np.int64]]:
-    """Return rows, reduced distances and first levels, nearest first."""
-    each = []
-    for level, clock in zip(entries, clocks, strict=True):
-        with clock.running():
-            rows, near = reader.candidates(asked, entries=level, most=MAX_RERANK + 1)
-        others = rows != own if own is not None else slice(None)
-        each.append((rows[others][:MAX_RERANK], near[others][:MAX_RERANK]))
-    rows = np.concatenate([rows for rows, _ in each])
-    near = np.concatenate([near for _, near in each])
-    first = np.repeat(np.arange(len(each)), [len(rows) for rows, _ in each])
-    unique, at = np.unique(rows, return_index=True)
-    order = np.lexsort((unique, near[at]))
-    return unique[order], near[at][order], first[at][order]
+    queries: npt.NDArray[np.float32],
+    part: Neighbours,
+    found: Sequence[_Found],
+    metric: str,
+) -> Iterator[FloatArray]:
+    """Give the distances of the rows that were found; infinite where they cannot be hits.
+
+    Recall is counted within the radius up to which neighbours are known, and these were measured.
+    """
+    keys = sample_keys(reader.ids.table().column("image_id").to_pylist())
+    for at, near in enumerate(found):
+        known = int(part.known[at])
+        if known >= _WATCHED and part.distances[at, _WATCHED - 1] == part.radius[at]:
+            # Rows beyond those that are known may be just as far.
+            yield distances(queries[at], reader.rows_at(near.rows), metric)
+            continue
+        order = np.argsort(part.keys[at, :known])
+        sorted_keys = part.keys[at, order]
+        wanted = keys[near.rows]
+        places = np.minimum(np.searchsorted(sorted_keys, wanted), max(0, known - 1))
+        hit = sorted_keys[places] == wanted if known else np.zeros(len(wanted), dtype=np.bool_)
+        measured = np.full(len(wanted), np.inf)
+        measured[hit] = part.distances[at, order[places[hit]]]
+        yield measured

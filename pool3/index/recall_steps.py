@@ -73,12 +73,13 @@ def search_shard(
     neighbours among its live rows.
     """
     metric = reduction.metric
+    part = exact_part(reader, ids, queries, metric)
     evidence = collect(
-        reader, reduction, ids, queries, entries=reader.entry.search_k, metric=metric
+        reader, reduction, ids, queries, part, entries=reader.entry.search_k, metric=metric
     )
     path = f"shards/{uuid.uuid4().hex}/evidence.safetensors"
     file = store_bytes(index_uri, path, evidence.to_bytes())
-    return file, exact_part(reader, ids, queries, metric)
+    return file, part
 
 
 def curved(index_uri: str, manifest: Manifest, samples: SampleQueries) -> Manifest:
