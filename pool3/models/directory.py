@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -300,5 +299,4 @@ def _verified(uri: str, files: dict[str, Any], name: str) -> bytes:
     if not isinstance(entry, dict) or not {"sha256", "bytes"} <= entry.keys():
         raise ModelError(f"expected the sha256 and bytes of {name} in {_JSON} of {uri}, found none")
     where = storage.join(uri, name)
-    path = storage.verified_local_file(where, sha256=entry["sha256"], size=entry["bytes"])
-    return Path(path).read_bytes()
+    return storage.verified_bytes(where, sha256=entry["sha256"], size=entry["bytes"])

@@ -7,7 +7,7 @@ from the environment and the usual provider chains, never from a uri. What is wr
 or not at all. Delta tables are in `pool3.storage.tables`.
 """
 
-from pool3.storage.cache import HeldFile, verified_bytes, verified_file, verified_local_file
+from pool3.storage.cache import HeldFile, verified_bytes, verified_file
 from pool3.storage.cache_room import cache_limit
 from pool3.storage.objects import (
     StoredObject,
@@ -42,5 +42,4 @@ __all__ = [
     "put_if_absent",
     "verified_bytes",
     "verified_file",
-    "verified_local_file",
 ]

@@ -112,11 +112,6 @@ def verified_bytes(uri: str, *, sha256: str, size: int) -> bytes:
         return held.path.read_bytes()
 
 
-def verified_local_file(uri: str, *, sha256: str, size: int) -> Path:
-    """Return the path of `verified_file`, for who opens it at once."""
-    return verified_file(uri, sha256=sha256, size=size).path
-
-
 def _verified_in_place(path: Path, sha256: str, size: int) -> Path:
     try:
         status = path.stat()

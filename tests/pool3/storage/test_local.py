@@ -70,14 +70,14 @@ def test_a_damaged_file_is_found_even_after_it_was_good(
     path = tmp_path / "tree.ann"
     path.write_bytes(b"good")
     expected = hashlib.sha256(b"good").hexdigest()
-    assert storage.verified_local_file(str(path), sha256=expected, size=4) == path
+    assert storage.verified_file(str(path), sha256=expected, size=4).path == path
     os.utime(path, ns=(1, 1))
     path.write_bytes(b"evil")
     with pytest.raises(StorageError, match="damaged"):
-        storage.verified_local_file(str(path), sha256=expected, size=4)
+        storage.verified_file(str(path), sha256=expected, size=4)
     path.write_bytes(b"longer")
     with pytest.raises(StorageError, match="expected bytes 4, found 6"):
-        storage.verified_local_file(str(path), sha256=expected, size=4)
+        storage.verified_file(str(path), sha256=expected, size=4)
 
 
 @pytest.mark.parametrize(

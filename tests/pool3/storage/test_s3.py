@@ -74,9 +74,9 @@ def test_the_cache_checks_what_it_downloads(
     monkeypatch.setenv("POOL3_CACHE_DIR", str(tmp_path / "cache"))
     storage.put(f"{s3_bucket}/cached", b"good")
     good = hashlib.sha256(b"good").hexdigest()
-    path = storage.verified_local_file(f"{s3_bucket}/cached", sha256=good, size=4)
+    path = storage.verified_file(f"{s3_bucket}/cached", sha256=good, size=4).path
     assert path.read_bytes() == b"good"
     with pytest.raises(StorageError, match="SHA-256"):
-        storage.verified_local_file(f"{s3_bucket}/cached", sha256="0" * 64, size=4)
-    files = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+        storage.verified_file(f"{s3_bucket}/cached", sha256="0" * 64, size=4)
+    files = [p for p in (tmp_path / "cache" / "objects").rglob("*") if p.is_file()]
     assert files == [path]
