@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from pyspark.sql import types as T
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import LeftOut, usable_rows
 from pool3.index.reduction import Gram
+from pool3.index.sample_picker import SamplePicker
 from udfs.files import files_of
 from udfs.spread import Batches, TaskFunction, summary
 
@@ -19,18 +21,23 @@ ID_SCHEMA = T.StructType([T.StructField("image_id", T.StringType(), nullable=Fal
 def scan_files(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunction:
     """Return the function that adds up the usable vectors of some files.
 
-    Its summary is a `LeftOut` as a dict; its payload a `Gram` as bytes (8 d^2 of them).
+    Its summary is a `LeftOut` as a dict and the length of a `Gram` as bytes (8 d^2 of them); its
+    payload that and a `SamplePicker`.
     """
 
     def run(batches: Batches) -> Batches:
         left_out = LeftOut()
         gram = Gram(metric, dimension)
+        picker = SamplePicker(dimension)
         for file in files_of(batches):
             for rows in usable_rows(
                 table, file, dimension=dimension, metric=metric, left_out=left_out
             ):
                 gram.add(rows.vectors)
-        yield summary(left_out.as_dict(), gram.to_bytes())
+                picker.add(rows.ids.to_pylist(), rows.vectors)
+        sums = gram.to_bytes()
+        facts = {"left_out": left_out.as_dict(), "gram_bytes": len(sums)}
+        yield summary(facts, sums + picker.to_bytes())
 
     return run
 
@@ -47,17 +54,21 @@ def list_ids(table: FeatureTable) -> TaskFunction:
     return run
 
 
-def merged(summaries: list[dict[str, Any]], metric: str) -> tuple[Gram, LeftOut]:
+@dataclass(frozen=True)
+class Scanned:
+    """What the first pass found: sums for the PCA, what cannot be indexed, the sample queries."""
+
+    gram: Gram
+    left_out: LeftOut
+    picker: SamplePicker
+
+
+def merged(summaries: list[dict[str, Any]], *, metric: str, dimension: int) -> Scanned:
     """Add up what the tasks of `scan_files` returned, in the order of their partitions."""
-    left_out = LeftOut()
-    gram: Gram | None = None
+    whole = Scanned(Gram(metric, dimension), LeftOut(), SamplePicker(dimension))
     for task in summaries:
-        part = Gram.from_bytes(task.pop("payload"), metric)
-        if gram is None:
-            gram = part
-        else:
-            gram.merge(part)
-        left_out.merge(LeftOut.from_dict(task))
-    if gram is None:
-        gram = Gram(metric, 0)
-    return gram, left_out
+        payload, length = task.pop("payload"), task["gram_bytes"]
+        whole.gram.merge(Gram.from_bytes(payload[:length], metric))
+        whole.picker.merge(SamplePicker.from_bytes(payload[length:]))
+        whole.left_out.merge(LeftOut.from_dict(task["left_out"]))
+    return whole

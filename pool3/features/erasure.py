@@ -8,8 +8,8 @@ from pool3 import storage
 from pool3.errors import StorageError, UsageError
 
 
-def ids_named(text: str) -> frozenset[str]:
-    """Return the ids that the option ``--erase`` names.
+def ids_named(text: str, option: str = "--erase") -> frozenset[str]:
+    """Return the ids that an option names.
 
     Parameters
     ----------
@@ -17,6 +17,8 @@ def ids_named(text: str) -> frozenset[str]:
         Ids with commas between them; or ``@FILE``, a UTF-8 text with one id on each line, or a
         JSON list of strings where its name ends with ``.json``. The mark is needed, since an id is
         mostly the path of a file itself.
+    option
+        What an error names.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def ids_named(text: str) -> frozenset[str]:
     ids = _ids_in_file(text[1:]) if text.startswith("@") else text.split(",")
     named = frozenset(image_id for image_id in ids if image_id)
     if not named:
-        raise UsageError(f"expected ids in --erase, found none in {text!r}; name at least one")
+        raise UsageError(f"expected ids in {option}, found none in {text!r}; name at least one")
     return named
 
 

@@ -87,7 +87,7 @@ def open_features(where: str) -> FeatureTable:
         column.
     """
     uri = storage.canonical_uri(where)
-    table = own_table(uri) or _foreign_table(uri)
+    table = own_table(uri) or foreign_table(uri)
     names = table.schema().names if table.files else ["image_id", "features"]
     for column in ("image_id", "features"):
         if column not in names:
@@ -98,7 +98,14 @@ def open_features(where: str) -> FeatureTable:
     return table
 
 
-def _foreign_table(uri: str) -> FeatureTable:
+def foreign_table(uri: str) -> FeatureTable:
+    """Open a plain folder of Parquet files.
+
+    Raises
+    ------
+    UsageError
+        There are none.
+    """
     try:
         found = [
             object_

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pool3.errors import UsageError
+from pool3.features.carried import carried_rows, columns_to_read
 from pool3.features.schema import OK
 from pool3.features.table import FeatureTable
 from pool3.index.vectors import check_vectors, common_length
@@ -20,16 +21,6 @@ from pool3.storage.tables import TableFile
 
 NULL_ID = "null_id"
 MOST_NAMED = 20
-
-#: Columns of our own table that an index carries; of a foreign one, every column of a plain type.
-_CARRIED = ("uri", "width", "height", "format", "content_sha256", "thumbnail")
-_PLAIN = (
-    pa.types.is_string,
-    pa.types.is_signed_integer,
-    pa.types.is_floating,
-    pa.types.is_boolean,
-    pa.types.is_date32,
-)
 
 
 @dataclass(slots=True)
@@ -89,20 +80,6 @@ def vector_dimension(table: FeatureTable) -> int:
     raise UsageError(f"expected vectors in {table.uri}, found none; nothing can be indexed")
 
 
-def carried_schema(table: FeatureTable) -> pa.Schema:
-    """Return the columns that an index carries as metadata."""
-    schema = table.schema()
-    if not table.foreign:
-        return pa.schema([schema.field(name) for name in _CARRIED if name in schema.names])
-    plain = [
-        column
-        for column in schema
-        if column.name not in ("image_id", "features")
-        and any(is_plain(column.type) for is_plain in _PLAIN)
-    ]
-    return pa.schema(plain)
-
-
 def usable_rows(
     table: FeatureTable,
     file: TableFile,
@@ -110,13 +87,16 @@ def usable_rows(
     dimension: int,
     metric: str,
     left_out: LeftOut,
-    carried: Sequence[str] = (),
+    carried: pa.Schema | None = None,
 ) -> Iterator[UsableRows]:
-    """Yield the rows of one file that can be indexed, with the columns named in `carried`.
+    """Yield the rows of one file that can be indexed, with the columns of `carried`.
 
     The other rows are counted in `left_out`.
     """
-    columns = ["image_id", "features", *carried] + ([] if table.foreign else ["status"])
+    carried = pa.schema([]) if carried is None else carried
+    columns = ["image_id", "features", *columns_to_read(carried, foreign=table.foreign)]
+    if not table.foreign:
+        columns.append("status")
     for whole in table.read(file, columns):
         batch = _ok_rows(whole, table.foreign, left_out)
         checked = check_vectors(batch.column("features"), dimension=dimension, metric=metric)
@@ -127,9 +107,8 @@ def usable_rows(
         if not named.all():
             left_out.add(NULL_ID, [None] * int((~named).sum()))
         kept = pa.array(checked.rows[named])
-        yield UsableRows(
-            ids.take(kept), checked.vectors[named], batch.select(list(carried)).take(kept)
-        )
+        metadata = carried_rows(batch.take(kept), carried)
+        yield UsableRows(ids.take(kept), checked.vectors[named], metadata)
 
 
 def _ok_rows(batch: pa.RecordBatch, foreign: bool, left_out: LeftOut) -> pa.RecordBatch:

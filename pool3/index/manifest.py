@@ -197,6 +197,8 @@ class Manifest:
         Rows of the table, by what became of them.
     base
         The snapshot whose shards this one carries on; None when all were built anew.
+    table_id
+        What Delta names the table by; another one at the same place has another.
     trained_rows
         How many rows the PCA was fitted to.
     unseen_rows, unseen_explained_variance
@@ -226,6 +228,7 @@ class Manifest:
     counts: Mapping[str, int]
     shards: tuple[ShardEntry, ...]
     base: int | None = None
+    table_id: str | None = None
     trained_rows: int = 0
     unseen_rows: int = 0
     unseen_explained_variance: float | None = None
@@ -309,6 +312,7 @@ def _added_in_version_2(fields: Fields) -> dict[str, Any]:
     unseen = "unseen_explained_variance"
     return {
         "base": fields.optional_integer("base", at_least=1),
+        "table_id": fields.optional_text("table_id"),
         "trained_rows": fields.integer("trained_rows"),
         "unseen_rows": fields.integer("unseen_rows"),
         unseen: fields.optional_number(unseen),

@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pool3 import storage
-from pool3.errors import AlreadyExists, InvalidIndex, NotFound
+from pool3.errors import AlreadyExists, InvalidIndex, NotFound, SnapshotExpired
 from pool3.index.fields import parse_object
 from pool3.index.manifest import (
     METADATA,
@@ -101,16 +102,28 @@ def store_reduction(
     """
     file = None
     if reduction.kind == "pca":
-        data = reduction.to_bytes()
         path = f"snapshots/{snapshot:020d}/reduction-{unique}.safetensors"
-        storage.put(storage.join(index_uri, path), data)
-        file = FileEntry(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        file = store_bytes(index_uri, path, reduction.to_bytes())
     return ReductionEntry(
         kind=reduction.kind,
         dimension=reduction.dimension,
         explained_variance=reduction.explained_variance,
         file=file,
     )
+
+
+def store_bytes(index_uri: str, path: str, data: bytes) -> FileEntry:
+    """Store one file whole under a path that nobody else uses, and return its entry."""
+    storage.put(storage.join(index_uri, path), data)
+    return FileEntry(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def store_file(index_uri: str, path: str, file: Path) -> FileEntry:
+    """Store a local file whole under a path that nobody else uses, and return its entry."""
+    storage.put_file(storage.join(index_uri, path), file)
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return FileEntry(path=path, bytes=file.stat().st_size, sha256=digest)
 
 
 def write_manifest(index_uri: str, manifest: Manifest) -> str:
@@ -142,6 +155,8 @@ def read_manifest(index_uri: str, snapshot: int, *, expected_sha256: str | None 
 
     Raises
     ------
+    SnapshotExpired
+        When it was cleaned up.
     InvalidIndex
         When there is no such snapshot, or its manifest is not what it should be.
     """
@@ -149,6 +164,12 @@ def read_manifest(index_uri: str, snapshot: int, *, expected_sha256: str | None 
     try:
         data = storage.fetch(uri)
     except NotFound as error:
+        newest = newest_snapshot(index_uri)
+        if newest is not None and snapshot < newest:
+            raise SnapshotExpired(
+                f"snapshot {snapshot} of {index_uri} has expired; the newest is {newest}: open the "
+                "published one without naming a snapshot, or with index.refresh()"
+            ) from error
         raise InvalidIndex(
             f"there is no snapshot {snapshot} in {index_uri}: {uri} is missing"
         ) from error
@@ -164,30 +185,33 @@ def read_manifest(index_uri: str, snapshot: int, *, expected_sha256: str | None 
     return manifest
 
 
-def publish(index_uri: str, snapshot: int, *, by: str, why: str) -> int:
+def publish(index_uri: str, snapshot: int, *, by: str, why: str, after: int | None = None) -> int:
     """Make a snapshot the one that readers open; return the number of the log's new entry.
 
     Parameters
     ----------
     by, why
         Who publishes, such as a run's id, and why, for those who read the log.
+    after
+        The log's newest entry when the caller began (`newest_entry`): what was published since is
+        then never overruled. None takes the log as it is now.
 
     Raises
     ------
     InvalidIndex
         When the index has no such snapshot.
     AlreadyExists
-        When another run published at the same moment.
+        When another run published at the same moment, or since `after`.
     """
     read_manifest(index_uri, snapshot)
-    number = max(_numbers(index_uri, "published", _PUBLISHED), default=0) + 1
+    number = (newest_entry(index_uri) if after is None else after) + 1
     entry = {"snapshot": snapshot, "by": by, "why": why}
     try:
         storage.put_if_absent(_entry_uri(index_uri, number), json.dumps(entry).encode())
     except AlreadyExists as error:
         raise AlreadyExists(
-            f"another run published a snapshot of {index_uri} at the same moment; "
-            f"look which one it was before publishing {snapshot} again"
+            f"another run published a snapshot of {index_uri} since this one ({by}) began; "
+            f"snapshot {snapshot} stays unpublished: look which one counts now, then run again"
         ) from error
     return number
 
@@ -196,11 +220,19 @@ def _entry_uri(index_uri: str, number: int) -> str:
     return storage.join(index_uri, f"published/{number:020d}.json")
 
 
+def newest_entry(index_uri: str) -> int:
+    """Return the number of the publication log's newest entry; 0 without any."""
+    return max(_numbers(index_uri, "published", _PUBLISHED), default=0)
+
+
 def newest_published(index_uri: str) -> int | None:
     """Return the snapshot that counts, the newest entry's; None when none was published."""
-    number = max(_numbers(index_uri, "published", _PUBLISHED), default=None)
-    if number is None:
-        return None
+    number = newest_entry(index_uri)
+    return published_by(index_uri, number) if number else None
+
+
+def published_by(index_uri: str, number: int) -> int:
+    """Return the snapshot that an entry of the publication log names."""
     uri = _entry_uri(index_uri, number)
     fields = parse_object(storage.fetch(uri), uri)
     fields.text("by")

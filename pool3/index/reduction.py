@@ -200,6 +200,14 @@ class Reduction:
             return rows.astype(np.float32)
         return np.asarray((rows - self.mean).astype(np.float32) @ self.components.T)
 
+    def variance(self, vectors: npt.NDArray[np.float32]) -> tuple[float, float]:
+        """Sum what the reduction keeps of vectors' squared distances from its mean, and all."""
+        rows = prepare(vectors, self.metric)
+        centred = rows if self.mean is None else rows - self.mean
+        kept = float(squared_norms(self.reduce(vectors)).sum()) if len(rows) else 0.0
+        whole = float(squared_norms(centred).sum())
+        return (whole if self.components is None else kept), whole
+
     def to_bytes(self) -> bytes:
         """Serialise a PCA as safetensors."""
         if self.mean is None or self.components is None:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -133,6 +134,7 @@ class ShardWriter:
         self._seed = seed
         self._dtype = vectors_dtype
         self._rows = 0
+        self._rounded = False
         self._max_norm = 0.0
         self._last_id: str | None = None
         self._pending: list[npt.NDArray[np.float32]] = []
@@ -175,7 +177,8 @@ class ShardWriter:
             n rows about the same pictures; with every batch or with none.
         digests
             uint64, (n,), where the vectors are those of another shard, already rounded: the digests
-            that stand there. Of the vectors themselves when None.
+            that stand there; the vectors are then stored bit for bit. With every batch or with
+            none; None takes the digests of the vectors themselves.
 
         Raises
         ------
@@ -186,6 +189,9 @@ class ShardWriter:
             return
         self._check_lengths(ids, vectors, metadata)
         self._check_order(ids)
+        if self._rows and (digests is None) == self._rounded:
+            raise UsageError("digests must come with every batch of a shard or with none")
+        self._rounded = digests is not None
         if metadata is not None and self._metadata is None:
             self._metadata = _ArrowFile(self._directory / _FILES[METADATA], metadata.schema)
         told = digests_of(vectors) if digests is None else digests
@@ -231,11 +237,15 @@ class ShardWriter:
         self._pending = [rows]
 
     def _write_block(self, rows: npt.NDArray[np.float32]) -> None:
-        metric = self._reduction.metric
-        self._vectors.write(stored_rows(rows, metric=metric, dtype=self._dtype).tobytes())
+        self._vectors.write(self._stored(rows).tobytes())
         reduced = self._reduction.reduce(rows)
         self._max_norm = max(self._max_norm, longest(reduced))
         self._reduced.write(reduced.tobytes())
+
+    def _stored(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        if self._rounded:
+            return rows.astype(np.dtype(self._dtype).newbyteorder("<"))
+        return stored_rows(rows, metric=self._reduction.metric, dtype=self._dtype)
 
     def _write_header(self) -> None:
         """Write the header of vectors.npy; NumPy leaves room in it for the final row count."""

@@ -15,6 +15,7 @@ import pool3
 from jobs import build_index
 from jobs.build_index import BuildConfig, run
 from pool3.errors import UsageError
+from pool3.index.publication import read_manifest
 
 DIMENSION = 160
 
@@ -115,31 +116,40 @@ def test_ids_that_stand_twice_are_refused_and_nothing_is_written(
 def test_the_second_build_is_the_next_snapshot_and_the_first_stays(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    vectors = varied_vectors(30)
-    features = write_table(tmp_path / "f", [f"{n:02d}" for n in range(30)], vectors)
+    vectors = varied_vectors(40)
+    ids = [f"{n:02d}" for n in range(40)]
+    features = write_table(tmp_path / "f", ids[:30], vectors[:30])
     config = BuildConfig(features=features, index=str(tmp_path / "index"), n_shards=2)
     first = run(spark, config)
     reader = pool3.open(config.index)
+    write_table(tmp_path / "more", ids[30:], vectors[30:], 1)
+    (tmp_path / "more" / "part-0.parquet").rename(tmp_path / "f" / "part-9.parquet")
     second = run(spark, config)
     assert (first.details["snapshot_id"], second.details["snapshot_id"]) == (1, 2)
+    assert second.counts == {"ok": 10, "failed": 0, "skipped": 30, "gone": 0}
     assert reader.search(vectors[3], k=1).snapshot_id == 1
-    assert pool3.open(config.index).search(vectors[3], k=1).snapshot_id == 2
+    assert pool3.open(config.index).search(vectors[33], k=1).ids[0] == "33"
     assert pool3.open(config.index, snapshot=1).search(vectors[3], k=1).ids[0] == "03"
 
 
 def test_the_same_rows_and_seed_give_the_same_files(spark: SparkSession, tmp_path: Path) -> None:
     vectors, ids = varied_vectors(60), [f"{n:02d}" for n in range(60)]
+    one = write_table(tmp_path / "one", ids, vectors, 1)
+    four = write_table(tmp_path / "four", ids, vectors, 4)
     digests = []
-    for name, n_files in (("one", 1), ("four", 4)):
-        features = write_table(tmp_path / name, ids, vectors, n_files)
-        config = BuildConfig(features=features, index=str(tmp_path / f"i-{name}"), n_shards=2)
+    for number, features in enumerate((one, one, four)):
+        config = BuildConfig(features=features, index=str(tmp_path / f"i-{number}"), n_shards=2)
         run(spark, config)
-        manifest = json.loads((tmp_path / f"i-{name}/snapshots/{1:020d}/manifest.json").read_text())
+        shards = read_manifest(config.index, 1).shards
         digests.append(
-            [shard["files"][kind]["sha256"] for shard in manifest["shards"]
-             for kind in ("ids", "vectors")]
-        )  # fmt: skip
-    assert digests[0] == digests[1]
+            [{kind: file.sha256 for kind, file in shard.files.items()} for shard in shards]
+        )
+    for first, again, other in zip(*digests, strict=True):
+        assert {**first, "evidence": ""} == {**again, "evidence": ""}  # evidence tells seconds
+        # Sums over files in another order give a PCA with other last bits, and so other trees.
+        assert [first[kind] for kind in ("ids", "vectors", "metadata")] == [
+            other[kind] for kind in ("ids", "vectors", "metadata")
+        ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""Into how many shards the rows of an index are dealt, so that each can be built and stored."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pool3.errors import UsageError
+
+#: A reader opens a tree for each shard, and a query asks each: so shards are to be few, and still
+#: several at a million rows, to be built side by side.
+ROWS_A_SHARD = 250_000
+
+#: No file of a shard may be larger; some file systems and Annoy's own offsets end at 2 GiB.
+MAX_FILE_BYTES = 2_000_000_000
+
+# Rows fall to shards by a hash of their ids, so that some shards get a few more than others.
+_SLACK = 1.05
+
+# What a build task needs besides the tree: Python with its libraries, and blocks of rows in
+# float64. Measured: 330 MB at 2048 numbers.
+_BASE_BYTES = 400_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardCosts:
+    """What a row of a shard costs.
+
+    Attributes
+    ----------
+    tree_bytes
+        In the tree, on disk, and mapped into memory while it is built.
+    vector_bytes
+        In the file of re-rank vectors; these stream through.
+    """
+
+    tree_bytes: float
+    vector_bytes: int
+
+    @classmethod
+    def of(
+        cls, *, dimension: int, tree_dimension: int, n_trees: int, vectors_dtype: str
+    ) -> ShardCosts:
+        """Estimate from Annoy's layout.
+
+        A node holds 16 bytes and its numbers. Each row is one; each tree has inner nodes and
+        leaves, as many of these as of those, a leaf with up to `tree_dimension` + 2 rows, filled
+        to six tenths.
+        """
+        node = 16 + 4 * tree_dimension
+        leaf_rows = 0.6 * (tree_dimension + 2)
+        return cls(
+            tree_bytes=node + n_trees * 2 * node / leaf_rows,
+            vector_bytes=dimension * (2 if vectors_dtype == "float16" else 4),
+        )
+
+    def most_rows(self, max_memory_bytes: int) -> int:
+        """Return how many rows one shard may have."""
+        by_memory = (max_memory_bytes - _BASE_BYTES) / self.tree_bytes
+        by_file = MAX_FILE_BYTES / max(self.tree_bytes, self.vector_bytes)
+        return max(0, math.floor(min(by_memory, by_file)))
+
+
+def plan_shards(
+    rows: int, costs: ShardCosts, *, max_memory_mb: int, n_shards: int | None = None
+) -> int:
+    """Return into how many shards rows are dealt.
+
+    Parameters
+    ----------
+    rows
+        At least 1.
+    costs
+        Of a row.
+    max_memory_mb
+        What one build task may take, in MB of a million bytes.
+    n_shards
+        What a person asked for; the fewest that fit, of up to `ROWS_A_SHARD` rows, when None.
+
+    Raises
+    ------
+    UsageError
+        When the rows do not fit, with the figures.
+    """
+    most = costs.most_rows(max_memory_mb * 1_000_000)
+    if most < 1:
+        raise UsageError(
+            f"expected --max-build-memory-mb of at least "
+            f"{math.ceil((_BASE_BYTES + costs.tree_bytes) / 1e6)}, found {max_memory_mb}; a build "
+            f"task needs {_BASE_BYTES // 1_000_000} MB, and a row {costs.tree_bytes:.0f} bytes more"
+        )
+    if n_shards is None:
+        return math.ceil(rows / min(ROWS_A_SHARD, max(1, math.floor(most / _SLACK))))
+    if rows * _SLACK / n_shards > most + 1:
+        fewest = math.ceil(rows * _SLACK / most)
+        raise UsageError(
+            f"expected --n-shards of at least {fewest}, found {n_shards}: of {rows} rows each "
+            f"shard would get {math.ceil(rows / n_shards)}, and {most} fit, at "
+            f"{costs.tree_bytes:.0f} bytes of trees and {costs.vector_bytes} of vectors a row, "
+            f"into {max_memory_mb} MB a build task (--max-build-memory-mb) and "
+            f"{MAX_FILE_BYTES / 1e9:g} GB a file"
+        )
+    return n_shards
