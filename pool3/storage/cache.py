@@ -19,9 +19,10 @@ from typing import BinaryIO, cast
 import obstore
 from obstore import exceptions
 
-from pool3.errors import NotFound, StorageError
+from pool3.errors import CacheFull, NotFound, StorageError
 from pool3.storage.cache_room import cache_directory, cache_limit, locked, objects_folder, reserve
 from pool3.storage.clients import hurried_store_of, raise_mapped
+from pool3.storage.objects import fetch
 from pool3.storage.retries import Exhausted, retried
 from pool3.storage.uris import is_local, split_remote
 
@@ -100,16 +101,21 @@ def verified_file(uri: str, *, sha256: str, size: int, max_bytes: int | None = N
         ) from error
 
 
-def verified_bytes(uri: str, *, sha256: str, size: int) -> bytes:
-    """Return the bytes of a file that a manifest names, through the cache.
+def verified_bytes(uri: str, *, sha256: str, size: int, max_bytes: int | None = None) -> bytes:
+    """Return the bytes of a file that a manifest names; past the cache where that has no room.
 
     Raises
     ------
     NotFound, StorageError
         As for `verified_file`.
     """
-    with verified_file(uri, sha256=sha256, size=size) as held:
-        return held.path.read_bytes()
+    try:
+        with verified_file(uri, sha256=sha256, size=size, max_bytes=max_bytes) as held:
+            return held.path.read_bytes()
+    except CacheFull:
+        data = fetch(uri, max_bytes=size)
+    _require(uri, "SHA-256", sha256, hashlib.sha256(data).hexdigest())
+    return data
 
 
 def _verified_in_place(path: Path, sha256: str, size: int) -> Path:

@@ -80,3 +80,17 @@ def test_the_cache_checks_what_it_downloads(
         storage.verified_file(f"{s3_bucket}/cached", sha256="0" * 64, size=4)
     files = [p for p in (tmp_path / "cache" / "objects").rglob("*") if p.is_file()]
     assert files == [path]
+
+
+def test_bytes_that_the_cache_has_no_room_for_are_checked_all_the_same(
+    s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOL3_CACHE_DIR", str(tmp_path / "cache"))
+    uri, good = f"{s3_bucket}/large", hashlib.sha256(b"good").hexdigest()
+    storage.put(uri, b"good")
+    assert storage.verified_bytes(uri, sha256=good, size=4, max_bytes=3) == b"good"
+    assert not list((tmp_path / "cache").rglob("objects/*/*"))
+    with pytest.raises(StorageError, match="SHA-256"):
+        storage.verified_bytes(uri, sha256="0" * 64, size=4, max_bytes=3)
+    with pytest.raises(StorageError, match="more than 3"):
+        storage.verified_bytes(uri, sha256=good, size=3, max_bytes=2)
