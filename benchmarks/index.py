@@ -1,13 +1,14 @@
 """Recall and speed of pool3's search beside other libraries, on the same vectors in one run.
 
 usage: python -m benchmarks.index [--data clustered,features,bigann10k] [--threads 1,2]
-                                  [--ways pool3,hnswlib,...] [--rows N] [--only build|search|report]
+                                  [--ways pool3,hnswlib,...] [--rows N] [--queries N]
+                                  [--only build|search|report]
 
-    python -m benchmarks.index                      everything
-    python -m benchmarks.index --rows 5000          a small trial of everything
+    python -m benchmarks.index                           everything
+    python -m benchmarks.index --rows 3000 --queries 50  a small trial of everything
     python -m benchmarks.index --data clustered --ways pool3,hnswlib,hnswlib-pca --threads 1
-    python -m benchmarks.index --only search        measures again what stands built
-    python -m benchmarks.index --only report        prints the tables and draws the plots again
+    python -m benchmarks.index --only search             measures again what stands built
+    python -m benchmarks.index --only report             prints the tables and draws again
 
 DURATION
 
@@ -132,10 +133,10 @@ def build(way: Way, rows: Rows, folder: Path, threads: int) -> dict[str, Any]:
     return {"seconds": seconds, "bytes": size, "peak_mib": peak_mib()}
 
 
-def search(way: Way, rows: Rows, folder: Path, threads: int) -> dict[str, Any]:
-    """Ask one way all queries at each of its efforts, in this process; returns the figures."""
+def search(way: Way, rows: Rows, folder: Path, threads: int, count: int) -> dict[str, Any]:
+    """Ask one way `count` queries at each of its efforts, in this process; returns the figures."""
     parent = folder.parent
-    queries, truth = np.load(parent / "queries.npy"), np.load(parent / "truth.npy")
+    queries, truth = (np.load(parent / f"{name}.npy")[:count] for name in ("queries", "truth"))
     started = time.perf_counter()
     way.open(rows, folder, threads)
     opening_s = time.perf_counter() - started
@@ -191,7 +192,8 @@ def measured(arguments: argparse.Namespace, data: str, way: str, threads: int) -
             **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
         }
         names = ["--data", data, "--ways", way, "--threads", str(threads)]
-        command = [sys.executable, "-m", "benchmarks.index", *names, "--rows", str(arguments.rows)]
+        names += ["--rows", str(arguments.rows), "--queries", str(arguments.queries)]
+        command = [sys.executable, "-m", "benchmarks.index", *names]
         answer = subprocess.run(
             [*command, "--phase", phase],
             cwd=REPOSITORY,
@@ -220,8 +222,8 @@ def one_phase(arguments: argparse.Namespace) -> None:
     threads = int(arguments.threads)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     parent = WORK / f"{arguments.data}-{arguments.rows}"
-    phase = {"build": build, "search": search}[arguments.phase]
-    found = phase(WAYS[arguments.ways], opened(parent), parent / arguments.ways, threads)
+    subject = WAYS[arguments.ways], opened(parent), parent / arguments.ways, threads
+    found = build(*subject) if arguments.phase == "build" else search(*subject, arguments.queries)
     print(json.dumps(found))
 
 
@@ -234,6 +236,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--threads", default="1,2", help="default: %(default)s")
     made.add_argument("--ways", default=",".join(WAYS), help="default: %(default)s")
     made.add_argument("--rows", type=int, default=ROWS, help="at most (default: %(default)s)")
+    made.add_argument("--queries", type=int, default=QUERIES, help=f"at most {QUERIES} (default)")
     made.add_argument("--only", choices=("build", "search", "report"))
     made.add_argument("--phase", help=argparse.SUPPRESS)
     return made

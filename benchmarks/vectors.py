@@ -3,10 +3,11 @@
 usage: python -m benchmarks.vectors FEATURES
 
 `clustered` is a thousand clouds in a space of 64 numbers, seen through 2048 with noise on top.
-`features` has the spectrum of features of real photos, unit length, and as much of it between
-clouds as lets neighbours lie as near as they do there. The command prints the numbers that it is
-made from, for a feature table: those below are of the photos in ../shared/data with the model
-seeded (`./submit.sh extract-features --input ../shared/data --output FEATURES --model seeded`).
+`features` has the spectrum and the offset of features of real photos, and as much of the variance
+between clouds as lets neighbours lie about as near as they do there. The command prints the numbers
+that it is made from, for a feature table: those below are of the 1582 photos in ../shared/data that
+are no odd ones, with the model seeded (`./submit.sh extract-features --input ../shared/data
+--output FEATURES --model seeded`).
 
 Rows come in blocks, each from a seed of its own, so that any part can be drawn anywhere again.
 """
@@ -33,10 +34,16 @@ QUERY_BLOCK = 2**31
 # Which eigenvalues of unit features are kept, counted from 1, and what share of the variance each
 # one is; the others lie on straight lines between them, both scales logarithmic.
 SPECTRUM_AT = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
-SPECTRUM = (1.0,) * len(SPECTRUM_AT)
-# The length of the mean of unit features, and the share of the variance that lies between clouds.
-MEAN_LENGTH = 0.9
-BETWEEN = 0.5
+# fmt: off
+SPECTRUM = (
+    0.124, 0.0809, 0.0594, 0.0216, 0.0108, 0.0045,
+    0.00184, 0.000766, 0.00031, 0.000113, 4.25e-05, 1.59e-05,
+)
+# fmt: on
+MEAN_LENGTH = 0.7723  # of unit features
+# The share of the variance that lies between clouds. With none, the tenth neighbour of 1582 vectors
+# of this spectrum lies at 0.79 of the median distance; among the 1582 photos it lies at 0.63.
+BETWEEN = 0.6
 
 
 class Generator(Protocol):
@@ -198,7 +205,7 @@ def nearness(units: Array) -> float:
 
 
 def main() -> None:
-    """Print the numbers of a feature table, and how near neighbours lie in the generated one."""
+    """Print the numbers of a feature table, and how near neighbours lie in generated ones."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -217,9 +224,10 @@ def main() -> None:
     features = np.concatenate(parts)
     for name, value in facts(features).items():
         print(f"{name} = {value}")
-    made = np.concatenate(list(drawn(LikeFeatures(), len(features))))
-    made /= np.linalg.norm(made, axis=1, keepdims=True)
-    print(f"the same of as many generated rows = {nearness(made)}")
+    for clouds in (len(features) // 16, 1000):
+        made = np.concatenate(list(drawn(LikeFeatures(clusters=clouds), len(features))))
+        made /= np.linalg.norm(made, axis=1, keepdims=True)
+        print(f"the same of as many generated rows in {clouds} clouds = {nearness(made)}")
 
 
 if __name__ == "__main__":
