@@ -10,7 +10,8 @@ import pool3
 from pool3.distances import METRICS, distances
 from pool3.errors import InvalidIndex
 from pool3.index.curve import MEASURED_KS, RecallCurve, RecallPoint, lower_bound
-from pool3.index.evidence import Evidence, added_search_k, levels, shard_search_k
+from pool3.index.effort import added_search_k, levels, shard_search_k
+from pool3.index.evidence import Evidence
 from pool3.index.manifest import EVIDENCE, Manifest, ShardEntry, parse_manifest
 from pool3.index.opening import open_snapshot
 from pool3.index.publication import publish, write_manifest
@@ -335,8 +336,8 @@ def test_any_of_many_equal_pictures_is_a_hit(make_index):
 def test_levels_that_bring_nothing_new_are_tried_with_few(make_index, monkeypatch):
     index, _, whole = measured_index(make_index, "euclidean", own=True)
     all_found = stored_evidence(index, whole)
-    monkeypatch.setattr("pool3.index.evidence._PILOT", 4)
-    monkeypatch.setattr("pool3.index.evidence._NEWS", 0.2)
+    monkeypatch.setattr("pool3.index.sample_search._PILOT", 4)
+    monkeypatch.setattr("pool3.index.sample_search._NEWS", 0.2)
     index, _, manifest = measured_index(make_index, "euclidean", own=True)
     some_found = stored_evidence(index, manifest)
     for (_, full), (_, short) in zip(all_found, some_found, strict=True):
