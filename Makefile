@@ -69,6 +69,8 @@ format: setup ## formats the code and sorts imports
 lock: ## resolves the versions anew, needs uv on PATH
 	uv pip compile pyproject.toml --universal --python-version 3.11 --extra spark --extra tensorflow \
 	  --extra openvino --extra heif --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra bench --constraint requirements.lock \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements-bench.lock
 
 clean: ## removes what the other targets made, .venv aside
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
