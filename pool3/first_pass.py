@@ -70,20 +70,21 @@ def _bounds(
 ) -> tuple[FloatArray, FloatArray]:
     """Bound distances from below and above, ``angular`` ones as chords.
 
-    The query is rounded as the rows are, and by the triangle inequality a length then changes by
-    what the query moved. A sum of d products in float32 is off by less than d 2^-24 of the sum of
-    their sizes (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); that is taken twice,
-    for the lengths that an angle is divided by.
+    The query is rounded as the rows are, and by the triangle inequality a distance then changes by
+    no more than the query moved (1.01 is for the length of a unit vector that moved). A sum of d
+    products in float32 is off by less than d 2^-24 of the sum of their sizes (Higham, Accuracy and
+    Stability of Numerical Algorithms, 3.1); that is taken twice, for the lengths that an angle is
+    divided by.
     """
     sums = 2.1 * _FLOAT32_SHARE * (len(query) + 16)
+    wide = query.astype(np.float64)
+    length, moved = float(np.sqrt(wide @ wide)), 0.0
     if metric == "angular":
-        # The direction alone counts: its largest number comes into [0.5, 1), as that of rows.
-        query = np.ldexp(query, -np.frexp(np.abs(query).max())[1])
-    length = float(np.sqrt(np.vecdot(query, query, dtype=np.float64)))
-    moved = 0.0
+        # The direction alone counts, and its numbers fit any dtype.
+        query, length = (wide / length).astype(np.float32), 1.0
     if rows.dtype == np.float16:
         query = np.asarray(numkong.astype(query, "float16"))
-        moved = _FLOAT16_SHARE * length + _FLOAT16_LEAST * len(query) ** 0.5
+        moved = 1.01 * (_FLOAT16_SHARE * length + _FLOAT16_LEAST * len(query) ** 0.5)
     if metric == "dot":
         products = _each(numkong.dot, query[None, :], rows)
         lengths = np.sqrt(_each(numkong.dot, rows, rows))
@@ -91,7 +92,6 @@ def _bounds(
         return -products - error, -products + error
     if metric == "angular":
         found = _each(numkong.angular, query[None, :], rows)
-        moved = 1.01 * moved / length
         low, high = 2 * np.maximum(found - sums, 0.0), 2 * (found + sums)
     else:
         found = _each(numkong.sqeuclidean, query[None, :], rows)

@@ -6,6 +6,8 @@ checked by SHA-256 first.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +58,16 @@ class ArrowRows:
             self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
         except (pa.ArrowInvalid, OSError) as error:
             raise InvalidIndex(f"{where} is not an Arrow IPC file: {error}") from error
-        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+        self._starts: list[int] = [0, *accumulate(batch.num_rows for batch in self._batches)]
+        self._columns = list(zip(*(batch.columns for batch in self._batches), strict=True))
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
-    def _place(self, row: int) -> tuple[pa.RecordBatch, int]:
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._batches[number], row - int(self._starts[number])
+    def _place(self, row: int) -> tuple[int, int]:
+        """Return the number of the batch, and the row there."""
+        number = bisect_right(self._starts, row) - 1
+        return number, row - self._starts[number]
 
     def table(self) -> pa.Table:
         """Return all rows, without copying them."""
@@ -71,13 +75,13 @@ class ArrowRows:
 
     def value(self, row: int, column: int = 0) -> Any:
         """Return one value, as Python has it."""
-        batch, position = self._place(row)
-        return batch.column(column)[position].as_py()
+        number, position = self._place(row)
+        return self._columns[column][number][position].as_py()
 
     def row(self, row: int) -> pa.RecordBatch:
         """Return one row, as a batch of one."""
-        batch, position = self._place(row)
-        return batch.slice(position, 1)
+        number, position = self._place(row)
+        return self._batches[number].slice(position, 1)
 
 
 class ShardReader:

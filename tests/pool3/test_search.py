@@ -155,8 +155,9 @@ def test_real_vectors_with_known_neighbours(make_index, shared_data, metric, ans
         assert (row <= farthest + 1e-9).all()
 
 
-def test_batch_and_single_searches_agree(make_index):
-    vectors = vectors_of(200, 20)
+@pytest.mark.parametrize("dimension", [20, 300])
+def test_batch_and_single_searches_agree(make_index, dimension):
+    vectors = vectors_of(200, dimension)
     index = pool3.open(make_index(vectors, n_shards=3))
     ids, measured = index.search_batch(vectors[:20], k=7)
     for row in range(20):
