@@ -15,13 +15,15 @@ import numpy.typing as npt
 from pyspark.sql import SparkSession
 
 from pool3 import storage
-from pool3.index.evidence import Evidence, added_search_k, collect, levels, shard_search_k
+from pool3.index.effort import added_search_k, levels, shard_search_k
+from pool3.index.evidence import Evidence
 from pool3.index.fields import Fields
 from pool3.index.manifest import EVIDENCE, IDS, FileEntry, Manifest, ShardEntry
 from pool3.index.publication import store_bytes
 from pool3.index.recall import ShardEvidence, measure
 from pool3.index.reduction import Reduction
 from pool3.index.sample_picker import SamplePicker
+from pool3.index.sample_search import collect
 from pool3.index.samples import Neighbours, SampleQueries, exact_part, merged_exact, updated
 from pool3.index.shard_reader import ShardReader
 from pool3.index.tombstones import live_mask

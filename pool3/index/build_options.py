@@ -93,7 +93,7 @@ def _add_shape(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--n-shards",
-        type=_n_shards,
+        type=_number_or_auto,
         metavar="N",
         help="into how many shards a table is dealt that is built from the whole; auto takes the "
         "fewest that fit the memory of a task and 2 GB a file (default: auto)",
@@ -122,7 +122,7 @@ def _add_shape(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _n_shards(text: str) -> int | None:
+def _number_or_auto(text: str) -> int | None:
     return None if text == "auto" else int(text)
 
 

@@ -103,12 +103,12 @@ def test_nothing_new_makes_no_snapshot_whatever_became_of_the_files(
     spark: SparkSession, lake: LakeTable, index: str
 ) -> None:
     build(spark, lake, index)
-    assert build(spark, lake, index).details["unchanged"] is True
     lake.merge_files()
     assert build(spark, lake, index).details["unchanged"] is True
     assert newest_snapshot(index) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["log", "file"])
 def test_without_the_old_version_all_rows_are_compared(
     spark: SparkSession, lake: LakeTable, index: str, lost: str
@@ -130,6 +130,7 @@ def test_without_the_old_version_all_rows_are_compared(
     assert_finds(index, lake)
 
 
+@pytest.mark.slow
 def test_a_table_made_anew_at_the_same_place_is_compared_whole(
     spark: SparkSession, tmp_path: Path, lake: LakeTable, index: str
 ) -> None:
@@ -210,7 +211,7 @@ def test_recall_under_the_gate_is_not_published(spark: SparkSession, tmp_path: P
     table = pa.table(
         {
             "image_id": [f"{n:04d}" for n in range(1500)],
-            "features": pa.array(random.normal(size=(1500, 160)).tolist()),
+            "features": pa.array(random.normal(size=(1500, 512)).tolist()),
         }
     )
     (tmp_path / "f").mkdir()
@@ -221,13 +222,12 @@ def test_recall_under_the_gate_is_not_published(spark: SparkSession, tmp_path: P
     assert newest_published(str(tmp_path / "index")) is None
     measured = report.details["recall"]
     assert 0.3 < measured["10"] < 1  # type: ignore[index]
-    report = build_index.run(spark, BuildConfig(**options, min_recall=0.3))
-    assert (report.exit_code, report.details["snapshot_id"]) == (0, 2)
-    samples = read_manifest(str(tmp_path / "index"), 2).recall
-    assert samples is not None
-    assert samples.samples == 1000
+    curve = read_manifest(str(tmp_path / "index"), 1).recall
+    assert curve is not None
+    assert (curve.samples, curve.rows) == (1000, 1500)
 
 
+@pytest.mark.slow
 def test_what_was_published_meanwhile_is_not_overruled(
     spark: SparkSession, lake: LakeTable, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +247,7 @@ def test_what_was_published_meanwhile_is_not_overruled(
     assert_finds(index, lake)
 
 
+@pytest.mark.slow
 def test_other_options_build_from_the_whole_table(
     spark: SparkSession, lake: LakeTable, index: str
 ) -> None:

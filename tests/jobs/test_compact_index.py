@@ -103,6 +103,7 @@ def test_forgotten_pictures_stand_nowhere(spark: SparkSession, lake: LakeTable, 
     assert (report.details["forgotten"], newest_snapshot(index)) == ({"ids": 4, "found": 0}, 4)
 
 
+@pytest.mark.slow
 def test_a_snapshot_without_the_pictures_stays(
     spark: SparkSession, lake: LakeTable, index: str
 ) -> None:
