@@ -119,11 +119,8 @@ class Pool3(Way):
         self._index = pool3.open(folder / "index")
 
     def efforts(self, k: int) -> list[Any]:
-        # A shard is never asked for fewer than k entries of each tree.
-        fewest = N_TREES * k * self.n_shards
-        total = [500 * 2**step for step in range(8)]
-        reached = [search_k for search_k in total if search_k >= fewest] or [fewest]
-        return [[search_k, rerank] for search_k in reached for rerank in RERANKS]
+        total = [250 * 2**step for step in range(8)]
+        return [[search_k, rerank] for search_k in total for rerank in RERANKS]
 
     def tune(self, effort: Any) -> None:
         self._search_k, self._rerank = effort
@@ -209,11 +206,11 @@ class OnPca(Way):
         return np.stack(list(self._pool.map(best, queries, near)))
 
     def _best(self, query: Array, rows: Array, k: int) -> Array:
-        from pool3.distances import distances
+        from pool3.first_pass import nearest
 
         rows = rows[rows >= 0]
-        found = distances(query, self._vectors[rows], self._metric)
-        return np.asarray(rows[np.argsort(found)[:k]])
+        near, found = nearest(query, self._vectors[rows], self._metric, k)
+        return np.asarray(rows[near[np.argsort(found)[:k]]])
 
 
 #: Peak resident memory in MiB of the processes that `in_processes` started, by their ids.
