@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -21,17 +19,15 @@ from PIL import Image
 from pool3 import storage
 from pool3.distances import FloatArray
 from pool3.errors import InvalidIndex, UsageError
-from pool3.hits import Hits, Shown
-from pool3.index.depth import DEFAULT_RECALL, Depth, check_count, depth_of
+from pool3.hits import Hits
+from pool3.index.depth import check_count
 from pool3.index.facts import facts_of
 from pool3.index.fan_out import FanOut
 from pool3.index.files import IndexFiles, stored_reduction
 from pool3.index.manifest import Manifest
 from pool3.index.publication import newest_published, newest_snapshot, read_manifest
 from pool3.index.recall_plot import plot_recall
-from pool3.index.selection import Selection
-from pool3.query_pictures import PictureModel, as_picture, small_copy
-from pool3.query_vectors import checked_queries, checked_query
+from pool3.searcher import Searcher
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,10 +141,9 @@ class Index:
         self.manifest = manifest
         self._cache_max_bytes = cache_max_bytes
         self._pinned = pinned
-        self._model = PictureModel(uri, manifest)
         reduction = stored_reduction(IndexFiles(uri, manifest, cache_max_bytes), manifest)
         self._fan_out = FanOut(uri, manifest, reduction, cache_max_bytes)
-        self._told: set[tuple[int, float]] = set()
+        self._searcher = Searcher(uri, manifest, self._fan_out)
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -318,20 +313,23 @@ class Index:
         """
         if (query is None) == (image_id is None):
             raise UsageError("search takes either a query or an image_id, exactly one of them")
-        asked = _Asked(
-            depth=self._depth(k, recall, rerank, search_k),
-            selection=self._fan_out.selections.of(where, distinct),
+        asked = self._searcher.asked(
+            k,
+            recall=recall,
+            search_k=search_k,
+            rerank=rerank,
+            where=where,
+            distinct=distinct,
             exclude_self=exclude_self,
+            columns=columns,
             vectors=vectors,
-            shown=Shown(
-                declared=self._fan_out.selections.declared, columns=columns, uri_map=uri_map
-            ),
+            uri_map=uri_map,
         )
         if image_id is not None:
-            return self._search_id(image_id, asked)
+            return self._searcher.by_id(image_id, asked)
         if isinstance(query, list | tuple):
-            return self._search_each(query, asked)
-        return self._search_each([query], asked)[0]
+            return self._searcher.by_each(query, asked)
+        return self._searcher.by_each([query], asked)[0]
 
     def search_bytes(
         self, data: bytes, *, k: int = 10, where: str | None = None, recall: float | None = None
@@ -339,20 +337,22 @@ class Index:
         """Search with a picture file's bytes; safe for what a visitor sends."""
         if not isinstance(data, bytes):
             raise UsageError(f"search_bytes takes bytes; found {type(data).__name__}")
-        return self._search_each([data], self._asked(self._depth(k, recall), where))[0]
+        return self._searcher.by_each([data], self._searcher.asked(k, recall=recall, where=where))[
+            0
+        ]
 
     def search_id(
         self, image_id: str, *, k: int = 10, where: str | None = None, recall: float | None = None
     ) -> Hits:
         """Search with the stored vector of a picture of the index; it finds itself first."""
-        return self._search_id(image_id, self._asked(self._depth(k, recall), where))
+        return self._searcher.by_id(image_id, self._searcher.asked(k, recall=recall, where=where))
 
     def search_vector(
         self, vector: Vector, *, k: int = 10, where: str | None = None, recall: float | None = None
     ) -> Hits:
         """Search with a vector, any real dtype, (d,)."""
-        asked = self._asked(self._depth(k, recall), where)
-        return self._hits(checked_query(np.asarray(vector), self.manifest, self.uri), asked)
+        asked = self._searcher.asked(k, recall=recall, where=where)
+        return self._searcher.by_vector(np.asarray(vector), asked)
 
     def search_batch(
         self,
@@ -380,134 +380,7 @@ class Index:
             Best first; m is the smaller of k and the number of rows that may be found, so that
             every place holds a true hit.
         """
-        depth = self._depth(k, recall, rerank, search_k)
-        selection = self._fan_out.selections.of(where)
-        queries = np.asarray(vectors)
-        if queries.ndim != 2:
-            raise UsageError(f"search_batch takes an array (n, d); found shape {queries.shape}")
-        checked = checked_queries(queries, self.manifest, self.uri)
-        found = self._fan_out.nearest_each(checked, depth, selection)
-        width = min(depth.k, selection.hits)
-        ids = np.empty((len(found), width), dtype=object)
-        measured = np.empty((len(found), width))
-        for row, neighbours in enumerate(found):
-            ids[row] = [neighbour.image_id for neighbour in neighbours]
-            measured[row] = [neighbour.distance for neighbour in neighbours]
-        return ids, measured
-
-    def _asked(self, depth: Depth, where: str | None) -> _Asked:
-        selections = self._fan_out.selections
-        return _Asked(
-            depth=depth, selection=selections.of(where), shown=Shown(declared=selections.declared)
+        asked = self._searcher.asked(
+            k, recall=recall, search_k=search_k, rerank=rerank, where=where
         )
-
-    def _depth(
-        self,
-        k: int,
-        recall: float | None = None,
-        rerank: int | None = None,
-        search_k: int | None = None,
-    ) -> Depth:
-        depth = depth_of(self.manifest, k, recall=recall, rerank=rerank, search_k=search_k)
-        if rerank is None and search_k is None:
-            self._tell(depth, recall)
-        return depth
-
-    def _tell(self, depth: Depth, recall: float | None) -> None:
-        """Warn, once, that the recall that is wanted may not be reached."""
-        wanted = recall or DEFAULT_RECALL
-        if (depth.recall or 0.0) >= wanted or (depth.k, wanted) in self._told:
-            return
-        curve = self.manifest.recall
-        if curve is None:
-            if recall is None:
-                return
-            told = f"the recall of {self.uri} was never measured, so that {wanted} may be missed"
-        elif depth.recall is None:
-            told = f"the recall of {self.uri} was not measured for {depth.k} hits"
-        else:
-            told = (
-                f"no measured effort surely finds {wanted} of the {depth.k} nearest in {self.uri}; "
-                f"the best, which finds {depth.recall:.4g}, is taken"
-            )
-        self._told.add((depth.k, wanted))
-        warnings.warn(told, stacklevel=4)
-
-    def _search_id(self, image_id: str, asked: _Asked) -> Hits:
-        if not isinstance(image_id, str):
-            raise UsageError(f"an image_id must be a string; found {image_id!r}")
-        place = self._fan_out.find(image_id)
-        if place is None:
-            raise UsageError(
-                f"there is no picture {image_id!r} in {self.uri}, snapshot {self.snapshot_id}; an "
-                "image_id must be written exactly as the feature table has it"
-            )
-        own = [place] if asked.exclude_self else []
-        return self._hits(self._fan_out.stored(place), asked, own=own)
-
-    def _search_each(self, queries: Sequence[Any], asked: _Asked) -> list[Hits]:
-        own = [self._own(query) if asked.exclude_self else [] for query in queries]
-        vectors: list[npt.NDArray[np.float32] | None] = []
-        pictures: list[Image.Image] = []
-        for query in queries:
-            is_vector = isinstance(query, np.ndarray) and query.ndim == 1
-            checked = checked_query(query, self.manifest, self.uri) if is_vector else None
-            vectors.append(checked)
-            if not is_vector:
-                pictures.append(as_picture(query, self._model.draft_side()))
-        made = iter(self._model.vectors(pictures)) if pictures else iter(())
-        shown = iter(pictures)
-        return [
-            self._hits(
-                checked_query(next(made), self.manifest, self.uri),
-                asked,
-                own=places,
-                picture=small_copy(next(shown)),
-            )
-            if vector is None
-            else self._hits(vector, asked, own=places)
-            for vector, places in zip(vectors, own, strict=True)
-        ]
-
-    def _own(self, query: Any) -> list[tuple[int, int]]:
-        """Return where the picture stands that is searched with."""
-        if not isinstance(query, str | Path):
-            raise UsageError(
-                "exclude_self needs an image_id, or a query that is a path or uri: what else "
-                f"could tell which picture is meant; found {type(query).__name__}"
-            )
-        uri = storage.canonical_uri(query)
-        place = self._fan_out.find(uri)
-        return self._fan_out.selections.rows_with_uri(uri) if place is None else [place]
-
-    def _hits(
-        self,
-        query: npt.NDArray[np.float32],
-        asked: _Asked,
-        *,
-        own: Sequence[tuple[int, int]] = (),
-        picture: Image.Image | None = None,
-    ) -> Hits:
-        selection = asked.selection.without(own) if own else asked.selection
-        found = self._fan_out.nearest(query, asked.depth, selection)
-        return Hits(
-            ids=[neighbour.image_id for neighbour in found],
-            distances=np.array([neighbour.distance for neighbour in found], dtype=np.float64),
-            snapshot_id=self.snapshot_id,
-            places=[(neighbour.shard.metadata, neighbour.row) for neighbour in found],
-            query=picture,
-            recall=self._fan_out.recall(asked.depth, selection),
-            vectors=self._fan_out.vectors(found) if asked.vectors else None,
-            shown=asked.shown,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """What is asked of a search besides the query."""
-
-    depth: Depth
-    selection: Selection
-    shown: Shown
-    exclude_self: bool = False
-    vectors: bool = False
+        return self._searcher.by_batch(np.asarray(vectors), asked)

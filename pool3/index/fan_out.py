@@ -8,6 +8,7 @@ Deliberately not here: what a query may be, and what a person sees of the answer
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from pool3.first_pass import nearest
 from pool3.index.depth import Depth
 from pool3.index.manifest import Manifest
 from pool3.index.measured import Measured
+from pool3.index.narrowing import measuring_is_cheaper, widened
 from pool3.index.reduction import Reduction, tree_query
 from pool3.index.selection import Selection, Selections
 from pool3.index.shard_reader import ShardReader
@@ -31,11 +33,6 @@ Query = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 OverShards = Callable[..., Iterable[tuple[Rows, FloatArray]]]
-
-# As many rows that pass `where` are all measured, rather than searched for; and more where they
-# cost less than the entries of the trees would: what an entry costs, a row being 1.
-_FEW_ROWS = 1024
-_ENTRY_COST = 0.1
 
 # Rows that are read at a time when many are measured.
 _SCAN_BLOCK_ROWS = 4096
@@ -192,15 +189,18 @@ class FanOut:
         many: list[int] = []
         for number, passing in enumerate(selection.counts):
             if passing:
-                scanned = selection.narrowed and self._is_cheap(number, passing, depth)
+                entries = self._entries(number, depth, selection)
+                scanned = selection.narrowed and measuring_is_cheaper(passing, entries)
                 (few if scanned else many).append(number)
         return few, many
 
-    def _is_cheap(self, number: int, passing: int, depth: Depth) -> bool:
-        """Tell whether measuring the rows that pass costs less than finding some by the tree."""
+    def _entries(self, number: int, depth: Depth, selection: Selection) -> int:
+        """Return how many entries of a shard's trees are gathered at first."""
         entry = self.shards[number].entry
-        entries = depth.entries(entry, self._all_rows) * entry.live / passing
-        return passing <= max(_FEW_ROWS, entries * _ENTRY_COST)
+        usual = depth.entries(entry, self._all_rows)
+        if not selection.narrowed:
+            return usual
+        return widened(usual, passing=selection.counts[number], live=entry.live)
 
     def _candidates(
         self,
@@ -228,17 +228,14 @@ class FanOut:
     def _near(
         self, number: int, asked: Query, depth: Depth, effort: int, selection: Selection
     ) -> tuple[Rows, FloatArray]:
-        shard, passing = self.shards[number], selection.counts[number]
-        entries = depth.entries(shard.entry, self._all_rows) * effort
         at_least = depth.k
         if selection.narrowed:
-            # Of the rows that a search without `where` looks at, only this share would pass; and
-            # where few do near the query, k of them might be any k.
-            entries = -(-entries * shard.entry.live // passing)
-            at_least = max(at_least, -(-depth.rerank * passing // selection.rows))
-        return shard.candidates(
+            # Where few rows near the query pass, k of them might be any k.
+            share = selection.counts[number] / selection.rows
+            at_least = max(at_least, math.ceil(depth.rerank * share))
+        return self.shards[number].candidates(
             asked,
-            entries=entries,
+            entries=self._entries(number, depth, selection) * effort,
             most=depth.rerank * effort,
             at_least=at_least,
             passing=selection.masks[number],

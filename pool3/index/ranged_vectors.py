@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pool3.errors import InvalidIndex
 from pool3.index.files import IndexFiles
 from pool3.index.manifest import FileEntry
+from pool3.index.npy import PARSING
 
 # What NumPy writes before the numbers of a matrix: 128 bytes.
 _MOST_HEADER_BYTES = 1024
@@ -47,7 +48,9 @@ class RangedVectors:
         try:
             if np.lib.format.read_magic(header) != (1, 0):
                 raise ValueError("its format version is not 1.0")
-            self.shape, by_columns, self.dtype = np.lib.format.read_array_header_1_0(header)
+            with PARSING:
+                read = np.lib.format.read_array_header_1_0(header)
+            self.shape, by_columns, self.dtype = read
         except ValueError as error:
             raise InvalidIndex(f"{uri} holds no array: {error}") from error
         self._start = header.tell()

@@ -28,6 +28,7 @@ from pool3.index.manifest import (
     Manifest,
     ShardEntry,
 )
+from pool3.index.npy import PARSING
 from pool3.index.reduction import Reduction
 from pool3.index.stored_vectors import StoredVectors
 
@@ -188,7 +189,9 @@ class ShardReader:
         if TOMBSTONES not in self.entry.files:
             return None
         try:
-            dead = np.load(self._file(TOMBSTONES), allow_pickle=False)
+            path = self._file(TOMBSTONES)
+            with PARSING:
+                dead = np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise InvalidIndex(f"{self._name(TOMBSTONES)} holds no array: {error}") from error
         self._expect(TOMBSTONES, "dtype", "uint32", dead.dtype.name)
