@@ -222,12 +222,15 @@ def _chunks(
     in_blocks = work.contents is not None and work.contents.in_blocks
     blocks = new_blocks(work.plan) if in_blocks and new.pictures else []
     layout = lay_out(replaced, (new.pictures, new.total_bytes), blocks, cores=cores)
-    runner = _runner(spark, config, work, report, layout)
     bound = {file for unit in layout.units for file in unit.files}
     edits = work.pictures(META) + work.pictures(LEFT)
     edited = [file for file in edited_files(work.plan) if file not in bound] if edits else []
+    version = None if work.table is None else work.table.version
+    report.details.update(chunks=0, table_version=version)
+    if not layout.units and not edited:
+        return True  # a night without news sends no model about
+    runner = _runner(spark, config, work, report, layout)
     pace = Pace(cores)
-    report.details.update(chunks=0, table_version=runner.version)
     for number, units in enumerate(pace.chunks(layout.units), start=1):
         if _out_of_time(config):
             return False

@@ -56,8 +56,10 @@ class FileContents:
     def of(self, rows: DataFrame) -> DataFrame:
         """Return rows with their bytes."""
         block = F.floor(F.col("position") / ROWS_A_BLOCK)
+        # Without a number, Spark would see a few kilobytes and give all of them to one task.
+        n_tasks = rows.sparkSession.sparkContext.defaultParallelism
         schema = T.StructType([*rows.schema.fields, T.StructField(_CONTENT, T.BinaryType())])
-        return rows.repartition(block).mapInArrow(_with_bytes(self._contents), schema)
+        return rows.repartition(n_tasks, block).mapInArrow(_with_bytes(self._contents), schema)
 
     def forget(self) -> None:
         """Nothing is kept."""

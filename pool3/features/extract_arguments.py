@@ -28,7 +28,8 @@ def extract_parser(job: str) -> argparse.ArgumentParser:
         default=[],
         metavar="WHERE",
         help="folder (searched recursively), file or glob; with --uri-column or --content-column a "
-        "table: Delta, Parquet, CSV or JSON lines; may be given several times",
+        "table: Delta, Parquet, CSV or JSON lines, or the manifest.json of an S3 Inventory, whose "
+        "uris are in the column uri; may be given several times",
     )
     _add_table_options(inputs)
     parser.add_argument(
