@@ -81,7 +81,7 @@ def test_vectors_and_digests_are_copied_bit_for_bit(
 def test_a_sample_is_of_its_size_and_the_same_for_the_same_seed(
     make_index: Callable[..., Path], tmp_path: Path
 ) -> None:
-    roots = [make_index(VECTORS, n_shards=n) for n in (1, 4)]
+    roots = [make_index(VECTORS, n_shards=n, n_trees=2) for n in (1, 4)]
 
     def sampled(name: str, root: Path, **options: float) -> set[str]:
         export_index(root, tmp_path / name, **options)  # type: ignore[arg-type]
