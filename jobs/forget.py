@@ -29,13 +29,14 @@ from pool3.index.publication import (
     utc_now,
     write_manifest,
 )
+from pool3.index.recall_steps import stored_samples
 from pool3.index.reduction import Reduction
 from pool3.index.retention import Holdings, delete_expired, holdings
 from pool3.index.tombstones import numbered
 from pool3.job import job_parser, run_job, since_start
 from pool3.report import Report, new_run_id
 from udfs.holders import holders
-from udfs.measure import pick_samples, stored_samples, with_recall
+from udfs.measure import pick_samples, with_recall
 from udfs.shard import ShardSettings, built_shards
 from udfs.stored import stored_metadata, stored_rows
 

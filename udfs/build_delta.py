@@ -15,12 +15,13 @@ from pool3.index.changes import table_id
 from pool3.index.manifest import Manifest, TableEntry
 from pool3.index.opening import open_snapshot
 from pool3.index.publication import utc_now
+from pool3.index.recall_steps import stored_samples
 from pool3.index.reduction import Reduction
 from pool3.index.tombstones import bury_all, numbered
 from udfs.build import Build, count_left_out, dealt, planned, shard_settings
 from udfs.build_metadata import refresh_from_table, refresh_same
 from udfs.changes import Changes
-from udfs.measure import pick_samples, stored_samples, with_recall
+from udfs.measure import pick_samples, with_recall
 from udfs.shard import Built, built_shards
 
 

@@ -5,7 +5,6 @@ A shard that has its evidence already is not opened again: after a delta only th
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,17 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import SparkSession
 
-from pool3 import storage
-from pool3.index.effort import added_search_k, levels, shard_search_k
-from pool3.index.evidence import Evidence
 from pool3.index.fields import Fields
-from pool3.index.manifest import EVIDENCE, IDS, FileEntry, Manifest, ShardEntry
-from pool3.index.publication import store_bytes
-from pool3.index.recall import ShardEvidence, measure
+from pool3.index.manifest import EVIDENCE, IDS, FileEntry, Manifest
+from pool3.index.recall_steps import curved, search_shard, with_levels
 from pool3.index.reduction import Reduction
 from pool3.index.sample_picker import SamplePicker
-from pool3.index.sample_search import collect
-from pool3.index.samples import Neighbours, SampleQueries, exact_part, merged_exact, updated
+from pool3.index.samples import Neighbours, SampleQueries, merged_exact, updated
 from pool3.index.shard_reader import ShardReader
 from pool3.index.tombstones import live_mask
 from udfs.index_files import open_rows, open_vectors, shard_frame, shards_of
@@ -72,7 +66,7 @@ def with_recall(
         picked = before.ids, before.queries
     if not manifest.rows or picked is None:
         return replace(manifest, samples=None, recall=None)
-    manifest = _with_levels(manifest, anew=before is None)
+    manifest = with_levels(manifest, anew=before is None)
     opened = Opened(
         index_uri=index_uri,
         manifest=manifest,
@@ -86,54 +80,6 @@ def with_recall(
     else:
         samples = updated(before, parts, dead_ids)
     return curved(index_uri, manifest, samples)
-
-
-def curved(index_uri: str, manifest: Manifest, samples: SampleQueries) -> Manifest:
-    """Return a manifest with the recall that its shards' evidence gives, and store the samples."""
-    path = f"snapshots/{manifest.snapshot_id:020d}/samples-{uuid.uuid4().hex}.safetensors"
-    shards = [
-        ShardEvidence(entry, _evidence(index_uri, entry), live_mask(index_uri, entry))
-        for entry in manifest.shards
-        if entry.live
-    ]
-    curve = measure(samples, shards, metric=manifest.metric, n_trees=manifest.n_trees)
-    stored = store_bytes(index_uri, path, samples.to_bytes())
-    return replace(manifest, samples=stored, recall=curve)
-
-
-def _with_levels(manifest: Manifest, *, anew: bool) -> Manifest:
-    """Return a manifest whose every shard states its part of each level of effort."""
-    rows = sum(entry.rows for entry in manifest.shards)
-    base = [] if anew else [entry for entry in manifest.shards if EVIDENCE in entry.files]
-    totals = levels(rows, manifest.n_trees)
-
-    def stated(entry: ShardEntry) -> ShardEntry:
-        if not entry.rows or entry in base:
-            return entry
-        search_k = (
-            added_search_k(base, entry.rows) if base else shard_search_k(totals, entry.rows, rows)
-        )
-        files = {kind: file for kind, file in entry.files.items() if kind != EVIDENCE}
-        return replace(entry, search_k=search_k, files=files)
-
-    return replace(manifest, shards=tuple(map(stated, manifest.shards)))
-
-
-def _evidence(index_uri: str, entry: ShardEntry) -> Evidence:
-    file = entry.files[EVIDENCE]
-    uri = storage.join(index_uri, file.path)
-    return Evidence.from_bytes(storage.verified_bytes(uri, sha256=file.sha256, size=file.bytes))
-
-
-def stored_samples(index_uri: str, manifest: Manifest) -> SampleQueries | None:
-    """Return the samples of a snapshot, None where they or a shard's evidence are missing."""
-    measured = all(EVIDENCE in entry.files for entry in manifest.shards if entry.rows)
-    if manifest.samples is None or not measured:
-        return None
-    file = manifest.samples
-    uri = storage.join(index_uri, file.path)
-    data = storage.verified_bytes(uri, sha256=file.sha256, size=file.bytes)
-    return SampleQueries.from_bytes(data)
 
 
 def search_samples(opened: Any) -> TaskFunction:
@@ -151,19 +97,9 @@ def search_samples(opened: Any) -> TaskFunction:
         index: Opened = opened.value
         for entry in shards_of(batches):
             reader = ShardReader(index.index_uri, entry, index.manifest, index.reduction)
-            metric = index.manifest.metric
-            part = exact_part(reader, index.ids, index.queries, metric)
-            evidence = collect(
-                reader,
-                index.reduction,
-                index.ids,
-                index.queries,
-                part,
-                entries=entry.search_k,
-                metric=metric,
+            file, part = search_shard(
+                index.index_uri, reader, index.reduction, index.ids, index.queries
             )
-            path = f"shards/{uuid.uuid4().hex}/evidence.safetensors"
-            file = store_bytes(index.index_uri, path, evidence.to_bytes())
             yield summary({"number": entry.number, "file": asdict(file)}, part.to_bytes())
 
     return run
