@@ -13,6 +13,7 @@ import os
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -172,7 +173,8 @@ def _held(path: Path, size: int) -> HeldFile | None:
 def _mark_used(descriptor: int) -> None:
     """Note the time in the file itself, since the least recently used goes first."""
     now = time.time_ns()  # what a file system notes by itself may be some milliseconds old
-    os.utime(descriptor, ns=(now, now))
+    with suppress(OSError):  # a cache that was filled beforehand may be read-only
+        os.utime(descriptor, ns=(now, now))
 
 
 def _downloaded(uri: str, target: Path, sha256: str, size: int, limit: int | None) -> HeldFile:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -118,6 +120,20 @@ def test_what_a_killed_process_left_goes(downloads: list[str], folder: Path) -> 
     held("s3://lake/b", max_bytes=30).close()
     assert not left.exists()
     assert cached_bytes(folder) == 22
+
+
+def test_what_is_cached_is_found_where_nothing_can_be_written(
+    downloads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held("s3://lake/a").close()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("utime", "mkdir"):
+        monkeypatch.setattr(os, name, refuse)
+    assert held("s3://lake/a").path.read_bytes() == b"s3://lake/a"
+    assert downloads == ["s3://lake/a"]
 
 
 def test_a_damaged_copy_is_downloaded_again(downloads: list[str]) -> None:
