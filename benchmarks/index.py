@@ -10,7 +10,17 @@ usage: python -m benchmarks.index [--data clustered,features,bigann10k] [--threa
     python -m benchmarks.index --only search             measures again what stands built
     python -m benchmarks.index --only report             prints the tables and draws again
 
-DURATION
+On two cores with nothing beside it, everything takes about two hours: on each of the two generated
+sets 20 minutes of building and 8 of searching with one thread, 13 and 8 with two; ten minutes for
+bigann10k. Most of that is graphs on raw vectors, two to four minutes each, faiss' product quantizer
+and raw Annoy's search. What was built with two threads is searched with one as well, so that this
+is the same in two thirds of the time, with only the build of what is compared built twice:
+
+    python -m benchmarks.index --threads 2
+    python -m benchmarks.index --threads 1 --only search
+    python -m benchmarks.index --threads 1 --only build --ways pool3,pool3-16,hnswlib,hnswlib-pca
+
+It needs 14 GB of disk below build/ and 4 GB of memory.
 
 Each way builds in a process of its own and searches in another, both pinned to as many cores as
 they are given threads. `build s` and `peak MiB` are of the first, which reads its rows from a file
