@@ -174,7 +174,7 @@ class _Bounds:
             rounded = 16 * _ROUNDING if metric == "angular" else 0.0
             far = lengths * (1 - self._error) - rounded
             columns = [-2 * prepared, np.ones((len(queries), 1)), far[:, None]]
-        self._queries = np.hstack(columns).astype(np.float32)
+        self._queries = _side_by_side(columns)
 
     def of(self, rows: npt.NDArray[Any]) -> Float32Array:
         """Return the bounds of stored rows, float32, (q, n)."""
@@ -184,7 +184,7 @@ class _Bounds:
             columns = [prepared, (self._error * np.sqrt(lengths))[:, None]]
         else:
             columns = [prepared, (lengths * (1 - self._error))[:, None], np.ones((len(rows), 1))]
-        return np.asarray(self._queries @ np.hstack(columns).astype(np.float32).T)
+        return np.asarray(self._queries @ _side_by_side(columns).T)
 
     def as_distances(self, bounds: FloatArray) -> FloatArray:
         """Return bounds as distances that a person reads, float64."""
@@ -202,6 +202,11 @@ class _Bounds:
     @staticmethod
     def _squares(rows: Float32Array) -> FloatArray:
         return np.asarray(np.vecdot(rows, rows), dtype=np.float64)
+
+
+def _side_by_side(columns: list[npt.NDArray[Any]]) -> Float32Array:
+    # Each by itself: one column of float64 would widen them all.
+    return np.hstack([column.astype(np.float32, copy=False) for column in columns])
 
 
 def _power_of_two(queries: Float32Array, vectors: npt.NDArray[Any]) -> float:
