@@ -33,14 +33,13 @@ from udfs.search_shards import (
     OpenIndex,
     by_query,
     search_parts,
+    search_tasks,
     to_groups,
     write_answers,
 )
 from udfs.spread import gather
 
 JOB = "search-batch"
-# Some more than cores, so that a slow one does not hold up the rest.
-TASKS_A_CORE = 3
 BYTES_A_MB = 1 << 20
 
 
@@ -162,9 +161,7 @@ def _answer(
 ) -> tuple[list[TableFile], LeftOut]:
     """Search, merge and store; returns the files of answers, and which queries have none."""
     context = spark.sparkContext
-    n_tasks = TASKS_A_CORE * context.defaultParallelism
-    n_groups = len(index.groups)
-    asked = to_groups(queries, n_groups, -(-n_tasks // n_groups), "query_id")
+    asked = to_groups(queries, len(index.groups), search_tasks(spark), "query_id")
     parts = asked.mapInArrow(search_parts(context.broadcast(index), depth), SPARK_PART_SCHEMA)
     settings = AnswerSettings(
         table_uri=config.output_uri,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -90,11 +90,17 @@ class OpenIndex:
         return ShardReader(self.uri, self.manifest.shards[number], self.manifest, self.reduction)
 
 
-def to_groups(queries: DataFrame, n_groups: int, n_blocks: int, key: str) -> DataFrame:
-    """Return each query once for each group, in ``n_groups * n_blocks`` tasks of one group each.
+def search_tasks(spark: SparkSession) -> int:
+    """Return in how many tasks to search: more than cores, so that a slow one holds up little."""
+    return 3 * spark.sparkContext.defaultParallelism
+
+
+def to_groups(queries: DataFrame, n_groups: int, n_tasks: int, key: str) -> DataFrame:
+    """Return each query once for each group, in about `n_tasks` tasks, each of one group.
 
     One whose vector is null goes to the first group only.
     """
+    n_blocks = -(-n_tasks // n_groups)
     groups = F.sequence(F.lit(0), F.lit(n_groups - 1))
     asked = F.when(F.col("vector").isNull(), F.array(F.lit(0))).otherwise(groups)
     block = F.pmod(F.xxhash64(key), F.lit(n_blocks)).cast("int")

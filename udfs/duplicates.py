@@ -1,0 +1,248 @@
+"""What find-duplicates does on executors: rows as queries, near pairs, rows of the result."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark import TaskContext
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from pool3.duplicates import DuplicateSearch, cluster_id
+from pool3.features.parts import part_name
+from pool3.index.depth import Depth
+from pool3.index.shard_reader import ShardReader
+from pool3.result_tables import ResultWriter
+from udfs.index_files import shards_of
+from udfs.spread import Batches, TaskFunction, summary
+
+#: A live row whose metadata tells the digest of the picture's bytes.
+CONTENT_SCHEMA = T.StructType(
+    [
+        T.StructField("image_id", T.StringType(), nullable=False),
+        T.StructField("shard", T.IntegerType(), nullable=False),
+        T.StructField("row", T.LongType(), nullable=False),
+        T.StructField("sha256", T.StringType(), nullable=False),
+    ]
+)
+#: A row that asks for its neighbours: its stored vector as it is stored.
+ASKING_SCHEMA = T.StructType(
+    [
+        T.StructField("image_id", T.StringType(), nullable=False),
+        T.StructField("shard", T.IntegerType(), nullable=False),
+        T.StructField("row", T.LongType(), nullable=False),
+        T.StructField("vector", T.BinaryType(), nullable=False),
+    ]
+)
+#: Two rows within the threshold, the smaller id first; without a second one, a search that reached
+#: its limit.
+PAIR_SCHEMA = T.StructType(
+    [
+        T.StructField("first", T.StringType(), nullable=False),
+        T.StructField("second", T.StringType()),
+        T.StructField("distance", T.DoubleType()),
+    ]
+)
+DUPLICATE_SCHEMA = pa.schema(
+    [
+        pa.field("cluster_id", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("representative_id", pa.string(), nullable=False),
+        pa.field("distance_to_representative", pa.float64(), nullable=False),
+    ]
+)
+MEMBER_SCHEMA: T.StructType = from_arrow_schema(pa.schema(list(DUPLICATE_SCHEMA)[1:]))
+
+_SHA256 = "content_sha256"
+_ROWS_AT_ONCE = 1024
+
+
+def list_content(index: Any) -> TaskFunction:
+    """Return the function that yields the rows of its shards that `CONTENT_SCHEMA` describes.
+
+    Parameters
+    ----------
+    index
+        Spark broadcast of an `udfs.search_shards.OpenIndex`.
+    """
+
+    def run(batches: Batches) -> Batches:
+        for entry in shards_of(batches):
+            reader: ShardReader = index.value.shard(entry.number)
+            if reader.metadata is None or _SHA256 not in reader.metadata.schema.names:
+                continue
+            digests = pc.cast(reader.metadata.table().column(_SHA256), pa.string())
+            told = pc.is_valid(digests).to_numpy()
+            rows = np.flatnonzero(told if reader.live is None else told & reader.live)
+            taken = pa.array(rows)
+            yield from pa.table(
+                [
+                    reader.ids.table().column("image_id").take(taken),
+                    pa.array(np.full(len(rows), entry.number, np.int32)),
+                    taken,
+                    digests.take(taken),
+                ],
+                names=CONTENT_SCHEMA.fieldNames(),
+            ).to_batches(max_chunksize=1 << 16)
+
+    return run
+
+
+def asking_rows(index: Any, hidden: Any) -> TaskFunction:
+    """Return the function that yields the rows of its shards, those left out that are `hidden`.
+
+    Parameters
+    ----------
+    index
+        Spark broadcast of an `udfs.search_shards.OpenIndex`.
+    hidden
+        Spark broadcast of rows by the number of their shard.
+    """
+
+    def run(batches: Batches) -> Batches:
+        for entry in shards_of(batches):
+            reader: ShardReader = index.value.shard(entry.number)
+            asks = np.ones(entry.rows, np.bool_) if reader.live is None else reader.live.copy()
+            asks[hidden.value.get(entry.number, [])] = False
+            ids = reader.ids.table().column("image_id")
+            for start in range(0, entry.rows, _ROWS_AT_ONCE):
+                rows = start + np.flatnonzero(asks[start : start + _ROWS_AT_ONCE])
+                vectors = [row.tobytes() for row in reader.rows_at(rows)]
+                columns = [
+                    ids.slice(start, _ROWS_AT_ONCE).take(pa.array(rows - start)).combine_chunks(),
+                    pa.array(np.full(len(rows), entry.number, np.int32)),
+                    pa.array(rows),
+                    pa.array(vectors, pa.binary()),
+                ]
+                yield pa.RecordBatch.from_arrays(columns, names=ASKING_SCHEMA.fieldNames())
+
+    return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """How pairs are looked for; see `pool3.duplicates.DuplicateSearch`."""
+
+    depth: Depth
+    threshold: float
+    most: int
+
+
+def near_pairs(index: Any, hidden: Any, settings: PairSettings) -> TaskFunction:
+    """Return the function that asks one group of shards, yielding rows of `PAIR_SCHEMA`.
+
+    Parameters
+    ----------
+    index, hidden
+        As for `asking_rows`.
+    settings
+        See `PairSettings`.
+    """
+
+    def run(batches: Batches) -> Batches:
+        search: DuplicateSearch | None = None
+        dtype = np.dtype(index.value.manifest.vectors_dtype).newbyteorder("<")
+        for batch in batches:
+            for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+                rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist()
+                if search is None:
+                    search = _search(index.value, rows[0]["part"], hidden.value, settings)
+                yield _pair_rows([pair for row in rows for pair in _pairs_of(search, row, dtype)])
+
+    return run
+
+
+def _pair_rows(pairs: list[tuple[str, str | None, float | None]]) -> pa.RecordBatch:
+    first, second, distance = zip(*pairs, strict=True) if pairs else ((), (), ())
+    columns = [pa.array(first, pa.string()), pa.array(second, pa.string())]
+    return pa.RecordBatch.from_arrays(
+        [*columns, pa.array(distance, pa.float64())], names=PAIR_SCHEMA.fieldNames()
+    )
+
+
+def _search(
+    index: Any, group: int, hidden: Mapping[int, npt.NDArray[np.int64]], settings: PairSettings
+) -> DuplicateSearch:
+    return DuplicateSearch(
+        [index.shard(number) for number in index.groups[group]],
+        index.manifest,
+        index.reduction,
+        depth=settings.depth,
+        hidden=hidden,
+        threshold=settings.threshold,
+        most=settings.most,
+    )
+
+
+def _pairs_of(
+    search: DuplicateSearch, row: dict[str, Any], dtype: np.dtype[Any]
+) -> list[tuple[str, str | None, float | None]]:
+    own = row["image_id"]
+    vector = np.frombuffer(row["vector"], dtype).astype(np.float32)
+    near = search.near(vector, (row["shard"], row["row"]))
+    pairs: list[tuple[str, str | None, float | None]] = [
+        (min(own, other), max(own, other), distance)
+        for other, distance in zip(near.ids, near.distances, strict=True)
+    ]
+    return pairs if near.complete else [*pairs, (own, None, None)]
+
+
+def write_duplicates(table_uri: str, run_id: str, n_largest: int) -> TaskFunction:
+    """Return the function that stores whole clusters, rows of `MEMBER_SCHEMA`.
+
+    Its summary has ``file``, None without rows, ``clusters``, and the ``largest`` of them:
+    representative and size.
+    """
+
+    def run(batches: Batches) -> Batches:
+        context = TaskContext.get()
+        name = part_name(run_id, context.partitionId() if context is not None else 0)
+        sizes: Counter[str] = Counter()
+        with ResultWriter(table_uri, name, DUPLICATE_SCHEMA) as writer:
+            for batch in batches:
+                owners = batch.column("representative_id").to_pylist()
+                sizes.update(owners)
+                ids = pa.array([cluster_id(owner) for owner in owners], pa.string())
+                writer.append(pa.Table.from_arrays([ids, *batch.columns], schema=DUPLICATE_SCHEMA))
+            file = writer.finish()
+        told = {"file": None if file is None else file.as_dict(), "clusters": len(sizes)}
+        yield summary({**told, "largest": largest(sizes.items(), n_largest)})
+
+    return run
+
+
+def largest(sizes: Iterable[tuple[str, int]], n: int) -> list[tuple[str, int]]:
+    """Return the n largest clusters, given by representative and size; ties by id."""
+    return heapq.nsmallest(n, sizes, key=lambda one: (-one[1], one[0]))
+
+
+def find_uris(index: Any, wanted: Any) -> TaskFunction:
+    """Return the function that tells where some pictures are, by image_id, as ``uris``.
+
+    Parameters
+    ----------
+    index
+        As for `asking_rows`.
+    wanted
+        Spark broadcast of a list of image_ids.
+    """
+
+    def run(batches: Batches) -> Batches:
+        for entry in shards_of(batches):
+            reader: ShardReader = index.value.shard(entry.number)
+            if reader.metadata is None or "uri" not in reader.metadata.schema.names:
+                continue
+            uri = reader.metadata.schema.get_field_index("uri")
+            rows = ((image_id, reader.find(image_id)) for image_id in wanted.value)
+            found = {one: reader.metadata.value(row, uri) for one, row in rows if row is not None}
+            yield summary({"uris": found})
+
+    return run
