@@ -142,6 +142,14 @@ def test_an_index_that_is_searched_whole_is_certain(make_index):
     assert manifest.recall.cheapest(10, 1.0).rerank == 100
 
 
+@pytest.mark.parametrize("n_rows", [1, 2, 5])
+def test_tiny_indexes_are_measured_too(make_index, n_rows):
+    index, _, manifest = measured_index(make_index, "angular", own=True, n_rows=n_rows)
+    assert manifest.recall.cheapest(1, 1.0).low == {"1": 1.0, "10": 1.0, "100": 1.0}
+    ids, _ = pool3.open(index).search_batch(clustered(1, 3), k=10, recall=1.0)
+    assert len(ids[0]) == n_rows
+
+
 def test_dead_rows_are_neither_sought_nor_found(make_index):
     index, rows, manifest = measured_index(make_index, "euclidean")
     root, queries = str(index), clustered(40, 2)
