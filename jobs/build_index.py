@@ -177,12 +177,13 @@ def _tell(build: Build, manifest: Manifest) -> None:
             "explained_variance": manifest.unseen_explained_variance,
         },
     )
-    report.warnings += _advice(manifest)
+    report.warnings += advice(manifest)
     for warning in report.warnings:
         log.warning("%s", warning)
 
 
-def _advice(manifest: Manifest) -> list[str]:
+def advice(manifest: Manifest) -> list[str]:
+    """Return what a person should do about a snapshot soon."""
     advice = []
     deltas = len({shard.added_in for shard in manifest.shards}) - 1
     if deltas > MANY_DELTAS:

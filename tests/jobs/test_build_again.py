@@ -263,3 +263,18 @@ def test_publish_index_main(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (status, report["outcome"]) == (2, "usage")
     assert not (tmp_path / "index").exists()
+
+
+def test_a_pca_that_saw_too_little_and_many_deltas_are_told(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from tests.small_index import build_index as built
+
+    manifest = read_manifest(str(built(tmp_path / "i", np.eye(4, dtype=np.float32) + 1)), 1)
+    assert build_index.advice(manifest) == []
+    seldom = replace(manifest, unseen_rows=1, unseen_explained_variance=0.1)
+    assert "--refit-pca" in build_index.advice(seldom)[0]
+    much = replace(manifest, unseen_rows=2, unseen_explained_variance=1.0)
+    assert "without 50% of the rows" in build_index.advice(much)[0]
+    shards = tuple(replace(manifest.shards[0], added_in=number) for number in range(1, 23))
+    assert "compact-index" in build_index.advice(replace(manifest, shards=shards))[0]

@@ -212,9 +212,10 @@ def few_partitions(spark: SparkSession) -> None:
     spark.conf.set("spark.sql.shuffle.partitions", "2")
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("seed", "n_steps"),
-    [(1, 1), *(pytest.param(seed, 15, marks=pytest.mark.slow) for seed in range(2, 6))],
+    [(1, 1), *(pytest.param(seed, 6, marks=pytest.mark.slow) for seed in range(2, 6))],
 )
 def test_no_picture_is_wrong_lost_or_resurrected(
     spark: SparkSession, tmp_path: Path, seed: int, n_steps: int
