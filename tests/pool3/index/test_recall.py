@@ -358,3 +358,24 @@ def test_levels_that_bring_nothing_new_are_tried_with_few(make_index, monkeypatc
         assert len(short.rows) < len(full.rows)
     for point, other in zip(manifest.recall.points, whole.recall.points, strict=True):
         assert other.recall["10"] - 0.2 < point.recall["10"] <= other.recall["10"]
+
+
+def test_real_queries_find_what_is_promised(make_index, shared_data):
+    folder = shared_data / "vectors_bigann10k"
+    rows = np.load(folder / "base_u8.npy").astype(np.float32)
+    queries = np.load(folder / "query_u8.npy").astype(np.float32)
+    index = make_index(rows, metric="euclidean", n_shards=2, n_trees=10)
+    picker = SamplePicker(rows.shape[1], limit=200)
+    picker.add([f"id{row:06d}" for row in range(len(rows))], rows)
+    root, manifest, reduction = open_snapshot(index)
+    curve = written(index, with_recall(root, manifest, reduction, *picker.picked())).recall
+    nearest = np.load(folder / "gt100_l2_u64.npy").astype(np.int64)
+    opened = pool3.open(index)
+    for k, recall in [(1, 0.95), (10, 0.9), (10, 0.95), (100, 0.9)]:
+        promised = curve.low_at(curve.cheapest(k, recall), k)
+        assert promised >= recall
+        _, found = opened.search_batch(queries, k=k, recall=recall)
+        last = rows[nearest[:, k - 1]].astype(np.float64) - queries
+        limits = np.sqrt(np.vecdot(last, last))[:, None]
+        # Of 100 other queries, which have an error of their own.
+        assert (found <= limits * (1 + 1e-9)).mean() > promised - 0.02
