@@ -11,7 +11,8 @@ import argparse
 import io
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyspark import StorageLevel
@@ -30,7 +31,7 @@ from pool3.search_options import MAX_TASK_MB, add_index_options, require_counts
 from pool3.storage.tables import TableFile
 from udfs.clusters import Passes
 from udfs.duplicates import DUPLICATE_SCHEMA, PairSettings, largest
-from udfs.search_shards import OpenIndex
+from udfs.search_shards import OpenIndex, search_tasks
 
 JOB = "find-duplicates"
 BYTES_A_MB = 1 << 20
@@ -151,6 +152,31 @@ def run(spark: SparkSession, config: DuplicatesConfig) -> Report:
     report.model_id = manifest.model_id
     report.details.update(snapshot_id=manifest.snapshot_id, threshold=config.threshold)
     report.seconds["startup"] = since_start()
+    with _few_partitions(spark):
+        _find(config, passes, settings, version, report)
+    return report
+
+
+@contextmanager
+def _few_partitions(spark: SparkSession) -> Iterator[None]:
+    """Shuffle into as many partitions as a search has tasks, not into 200 of a few rows each."""
+    name = "spark.sql.shuffle.partitions"
+    before = str(spark.conf.get(name))
+    spark.conf.set(name, search_tasks(spark))
+    try:
+        yield
+    finally:
+        spark.conf.set(name, before)
+
+
+def _find(
+    config: DuplicatesConfig,
+    passes: Passes,
+    settings: PairSettings,
+    version: int | None,
+    report: Report,
+) -> None:
+    """Find copies, then pairs, then clusters; store these, and draw the largest."""
     with report.timed("identical"):
         copies = passes.copies().persist(StorageLevel.DISK_ONLY)
         hidden = passes.hidden(copies)
@@ -167,7 +193,6 @@ def run(spark: SparkSession, config: DuplicatesConfig) -> Report:
             _draw(passes, members, ranked, config.sheet_dir)
     for frame in (copies, found, members):
         frame.unpersist()
-    return report
 
 
 def _count_pairs(report: Report, found: DataFrame, config: DuplicatesConfig) -> None:

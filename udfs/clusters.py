@@ -80,8 +80,7 @@ class Passes:
         asking = self._shards().mapInArrow(asking_rows(self._index, rows), ASKING_SCHEMA)
         asked = to_groups(asking, self._groups, search_tasks(self._spark), "image_id")
         found = asked.mapInArrow(near_pairs(self._index, rows, settings), PAIR_SCHEMA)
-        once = found.groupBy("first", "second").agg(F.min("distance").alias("distance"))
-        return once.coalesce(search_tasks(self._spark))
+        return found.groupBy("first", "second").agg(F.min("distance").alias("distance"))
 
     def members(self, pairs: DataFrame, copies: DataFrame) -> DataFrame:
         """Return rows of `MEMBER_SCHEMA`: representatives, what is near them, and copies."""
