@@ -60,9 +60,9 @@ def printed(figures: dict[str, Any], rows: int, folder: Path) -> str:
             for way in WAYS
             if f"{data}/{rows}/{way}/{threads}" in figures
         }
-        parts.append(f"{data}, at most {rows} rows, {threads} thread{'s' * (threads > 1)}\n")
-        parts.append(table(found))
-        parts.append(plot(found, f"{data}, {threads} threads", folder / f"{data}-{threads}.png"))
+        title = f"{data}, at most {rows} rows, {threads} thread{'s' * (threads > 1)}"
+        parts += [title + "\n", table(found)]
+        parts.append(plot(found, title, folder / f"{data}-{rows}-{threads}.png"))
     parts.append(claims(figures, rows))
     return "\n".join(parts)
 
