@@ -39,7 +39,7 @@ def plot_recall(curve: RecallCurve, path: str | os.PathLike[str] | None = None) 
         When matplotlib is not installed, or does not know the ending of `path`.
     """
     try:
-        from matplotlib import pyplot  # noqa: PLC0415
+        from matplotlib import pyplot, ticker  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(
             "a plot needs matplotlib, which is not installed: pip install 'pool3[notebook]'"
@@ -49,6 +49,10 @@ def plot_recall(curve: RecallCurve, path: str | os.PathLike[str] | None = None) 
     for k in MEASURED_KS:
         _draw(axes, curve, k)
     axes.set_xscale("log")
+    # 0.2 and 0.3 rather than 2 x 10^-1.
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
+    axes.xaxis.set_minor_formatter(ticker.StrMethodFormatter("{x:g}"))
     axes.set_xlabel("milliseconds of one core for a query")
     axes.set_ylabel("recall")
     axes.set_title(f"{curve.samples:,} sample queries over {curve.rows:,} rows")
