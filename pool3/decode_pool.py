@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
@@ -175,13 +175,13 @@ class DecodePool:
     def _submit(self, data: bytes) -> Future[Picture | PictureError]:
         if self._closed:
             raise Pool3Error(_CLOSED)
-        return self._threads.submit(self._decoded, data)
+        return self._threads.submit(self._decoded, [data].pop)
 
-    def _decoded(self, data: bytes) -> Picture | PictureError:
+    def _decoded(self, take: Callable[[], bytes]) -> Picture | PictureError:
         decoder = self._idle.get()
         try:
             before = decoder.seconds
-            outcome = decoder.decode(data, self._budget)
+            outcome = decoder.decode(take, self._budget)
             with self._lock:
                 self.seconds += decoder.seconds - before
                 if self._closed:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,15 @@ class Decoder:
         """Of the process that decodes now."""
         return self._process.pid
 
-    def decode(self, data: bytes, budget: PixelBudget) -> Picture | PictureError:
+    def decode(self, take: Callable[[], bytes], budget: PixelBudget) -> Picture | PictureError:
         """Decode one picture; afterwards `alive` tells whether the process survived it.
+
+        Parameters
+        ----------
+        take
+            Hands over the bytes of the file, once; they are let go as soon as the process has them.
+        budget
+            What the pictures being decoded share.
 
         Raises
         ------
@@ -129,7 +137,7 @@ class Decoder:
         started = time.monotonic()
         try:
             deadline = started + self._settings.timeout_s
-            self._send(b"J", data, deadline)
+            self._send(b"J", take(), deadline)
             kind, payload = self._receive(deadline)
             if kind == b"A":
                 waiting = time.monotonic()

@@ -41,8 +41,8 @@ def prefetched(
     threads
         How many fetches run at one time.
     max_waiting_bytes
-        Most bytes that may wait for the consumer or be on their way. A fetch that would bring more
-        begins later; only the one whose result is next in turn always begins.
+        Most bytes that may wait for the consumer, be with it or be on their way. A fetch that would
+        bring more begins later; only the one that the consumer asks for always begins.
     size_of
         Bytes that a result holds.
     expected_size
@@ -84,10 +84,15 @@ def prefetched(
         finally:
             gate.fetched(reserved, size)
 
+    sizes: list[int] = []
+
     def first() -> tuple[T, R]:
+        # Only now has the consumer done with the one before: two large ones are not held at once.
+        while sizes:
+            gate.taken(sizes.pop())
         item, future = coming.popleft()
         result, size = future.result()
-        gate.taken(size)
+        sizes.append(size)
         return item, result
 
     try:
@@ -142,7 +147,7 @@ class _Gate:
             self._changed.notify_all()
 
     def taken(self, size: int) -> None:
-        """Let go of the result whose turn it was."""
+        """Let go of a result that the consumer has done with; the next one's turn comes."""
         with self._changed:
             self._held -= size
             self._turn += 1
