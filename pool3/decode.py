@@ -187,8 +187,8 @@ def decode(
             image.draft(None, (draft_side, draft_side))
         try:
             _load_first_frame(image)
-            rgb = to_rgb(image)
             turn = _turn(image)
+            rgb = to_rgb(image, spend=True)
         except Exception as error:
             if kind == "TIFF" and image.info.get("compression") == "webp":
                 detail = f"TIFF with WebP inside, which Pillow's libtiff cannot read: {error}"
