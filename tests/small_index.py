@@ -124,6 +124,7 @@ def build_demo(folder: Path, *, n_scenes: int = 2) -> Path:
             "uri": ids,
             "width": [picture.width for picture in pictures],
             "height": [picture.height for picture in pictures],
+            "format": [picture.format for picture in pictures],
         }
     )
     return build_index(
