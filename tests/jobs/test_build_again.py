@@ -162,6 +162,7 @@ def test_labels_change_without_touching_a_tree(
     assert_finds(index, lake)
 
 
+@pytest.mark.slow
 def test_a_metadata_table_tells_of_old_and_later_of_new_rows(
     spark: SparkSession, tmp_path: Path, lake: LakeTable, index: str
 ) -> None:

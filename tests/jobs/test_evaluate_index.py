@@ -79,6 +79,7 @@ def test_recall_and_labels_against_brute_force(
     assert 0 < found["map@100"]["mean"] < found["precision"]["10"]["mean"]
 
 
+@pytest.mark.slow
 def test_main_writes_its_report_beside_the_index(
     spark: SparkSession, index: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

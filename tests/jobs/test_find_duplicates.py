@@ -69,6 +69,7 @@ def clusters_of(table: str) -> dict[str, tuple[str, float]]:
     }
 
 
+@pytest.mark.slow
 def test_clusters_are_those_of_brute_force(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
