@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
@@ -79,6 +80,7 @@ def test_a_hang_costs_one_picture_and_its_process_is_replaced(good: bytes, fault
 
 
 def test_nothing_is_left_behind_by_crashes_and_hangs(good: bytes) -> None:
+    gc.collect()  # descriptors of other tests would else be closed while these are counted
     names, descriptors = sorted(os.listdir("/dev/shm")), len(os.listdir("/proc/self/fd"))
     with faulty_pool(timeout_s=0.5) as pool:
         list(pool.decode(enumerate([good, good])))
