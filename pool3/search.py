@@ -18,14 +18,15 @@ from PIL import Image
 
 from pool3 import storage
 from pool3.distances import FloatArray
-from pool3.errors import InvalidIndex, UsageError
+from pool3.errors import UsageError
 from pool3.hits import Hits
 from pool3.index.depth import check_count
 from pool3.index.facts import facts_of
 from pool3.index.fan_out import FanOut
 from pool3.index.files import IndexFiles, stored_reduction
 from pool3.index.manifest import Manifest
-from pool3.index.publication import newest_published, newest_snapshot, read_manifest
+from pool3.index.opening import published_snapshot
+from pool3.index.publication import read_manifest
 from pool3.index.recall_plot import plot_recall
 from pool3.searcher import Searcher
 
@@ -84,26 +85,13 @@ def open_index(
     if snapshot is not None:
         check_count("snapshot", snapshot)
     root = storage.canonical_uri(uri)
-    number = _published(root) if snapshot is None else snapshot
+    number = published_snapshot(root) if snapshot is None else snapshot
     manifest = read_manifest(root, number, expected_sha256=expected_sha256)
     files = IndexFiles(root, manifest, cache_max_bytes)
     log.info("%s, snapshot %s: %s", root, number, files.told())
     files.require_room()
     return Index(
         root, manifest, cache_max_bytes=cache_max_bytes, pinned=expected_sha256 is not None
-    )
-
-
-def _published(root: str) -> int:
-    published = newest_published(root)
-    if published is not None:
-        return published
-    newest = newest_snapshot(root)
-    if newest is None:
-        raise InvalidIndex(f"{root} is not an index: no snapshot was ever published there")
-    raise InvalidIndex(
-        f"no snapshot of {root} was published; the newest is {newest}: publish it, or open it "
-        f"with snapshot={newest}"
     )
 
 
@@ -205,7 +193,7 @@ class Index:
                 f"{self.uri} was opened with expected_sha256, which only one manifest has; "
                 "refresh(expected_sha256=...) takes that of the newest"
             )
-        if _published(self.uri) == self.snapshot_id:
+        if published_snapshot(self.uri) == self.snapshot_id:
             return self
         return open_index(
             self.uri, cache_max_bytes=self._cache_max_bytes, expected_sha256=expected_sha256

@@ -16,6 +16,7 @@ from pyspark.sql import types as T
 from pool3 import storage
 from pool3.index.fields import Fields
 from pool3.index.manifest import IDS, VECTORS, ShardEntry
+from pool3.index.npy import read_array
 from pool3.index.shard_reader import ArrowRows
 from pool3.index.tombstones import live_mask
 from udfs.spread import Batches, TaskFunction, spread
@@ -59,7 +60,7 @@ def open_vectors(index_uri: str, entry: ShardEntry) -> npt.NDArray[Any]:
     file = entry.files[VECTORS]
     uri = storage.join(index_uri, file.path)
     with storage.verified_file(uri, sha256=file.sha256, size=file.bytes) as held:
-        return np.asarray(np.load(held.path, mmap_mode="r", allow_pickle=False))
+        return read_array(held.path, uri, mmap_mode="r")
 
 
 def list_indexed(index_uri: str) -> TaskFunction:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from pool3.distances import FloatArray
 from pool3.first_pass import nearest
+from pool3.index.candidates import merged_candidates
 from pool3.index.depth import Depth
 from pool3.index.manifest import Manifest
 from pool3.index.measured import Measured
@@ -215,15 +216,10 @@ class FanOut:
         found = over_shards(
             lambda number: self._near(number, asked, depth, effort, selection), numbers
         )
-        parts = [
-            (np.full(len(rows), number), rows, self._merge_key(self.shards[number], near))
-            for number, (rows, near) in zip(numbers, found, strict=True)
-        ]
-        if len(parts) == 1:
-            return parts[0][:2]
-        shards, rows, keys = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        best = np.argsort(keys, kind="stable")[: depth.rerank * effort]
-        return shards[best], rows[best]
+        shards, rows, _ = merged_candidates(
+            self.shards, numbers, list(found), metric=self._metric, most=depth.rerank * effort
+        )
+        return shards, rows
 
     def _near(
         self, number: int, asked: Query, depth: Depth, effort: int, selection: Selection
@@ -240,11 +236,6 @@ class FanOut:
             at_least=at_least,
             passing=selection.masks[number],
         )
-
-    def _merge_key(self, shard: ShardReader, near: FloatArray) -> FloatArray:
-        """Make distances in different trees comparable: ascending is nearest."""
-        # Under dot, near^2 = |q|^2 + M^2 - 2 q.x with each shard's own M; the rest orders by q.x.
-        return near**2 - shard.max_norm**2 if self._metric == "dot" else near
 
     def _measured(
         self, query: Query, shards: Rows, rows: Rows, k: int, selection: Selection

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.distances import FloatArray, distances, top_k
+from pool3.index.candidates import merged_candidates
 from pool3.index.depth import Depth
 from pool3.index.manifest import Manifest
 from pool3.index.reduction import Reduction, tree_query
@@ -105,24 +106,18 @@ class PartialSearch:
         """Return shards, rows and merge keys of the nearest in the reduced space, by key."""
         # One row a product, as in a single search: the last bits depend on a product's shape.
         asked = tree_query(self._reduction.reduce(query[None, :])[0], metric=self._metric)
-        parts = []
-        for number, shard in enumerate(self.shards):
-            rows, near = shard.candidates(
+        found = [
+            shard.candidates(
                 asked,
                 entries=depth.entries(shard.entry, self._all_rows),
                 most=depth.rerank,
                 at_least=depth.k,
             )
-            parts.append((np.full(len(rows), number), rows, self._merge_key(shard, near)))
-        if not parts:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
-        numbers, rows, keys = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        best = np.argsort(keys, kind="stable")[: depth.rerank]
-        return numbers[best], rows[best], keys[best]
-
-    def _merge_key(self, shard: ShardReader, near: FloatArray) -> FloatArray:
-        # Under dot, near^2 = |q|^2 + M^2 - 2 q.x with each shard's own M.
-        return near**2 - shard.max_norm**2 if self._metric == "dot" else near
+            for shard in self.shards
+        ]
+        return merged_candidates(
+            self.shards, range(len(found)), found, metric=self._metric, most=depth.rerank
+        )
 
     def _measured(self, query: Query, numbers: Rows, rows: Rows) -> FloatArray:
         measured = np.empty(len(rows))

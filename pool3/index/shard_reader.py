@@ -28,7 +28,7 @@ from pool3.index.manifest import (
     Manifest,
     ShardEntry,
 )
-from pool3.index.npy import PARSING
+from pool3.index.npy import read_array
 from pool3.index.reduction import Reduction
 from pool3.index.stored_vectors import StoredVectors
 
@@ -188,12 +188,7 @@ class ShardReader:
         """Return which rows a search may find, None where it may find them all."""
         if TOMBSTONES not in self.entry.files:
             return None
-        try:
-            path = self._file(TOMBSTONES)
-            with PARSING:
-                dead = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InvalidIndex(f"{self._name(TOMBSTONES)} holds no array: {error}") from error
+        dead = read_array(self._file(TOMBSTONES), self._name(TOMBSTONES))
         self._expect(TOMBSTONES, "dtype", "uint32", dead.dtype.name)
         self._expect(TOMBSTONES, "shape", (self.entry.dead,), dead.shape)
         ascending = bool((np.diff(dead.astype(np.int64)) > 0).all())

@@ -15,7 +15,7 @@ from pool3 import storage
 from pool3.errors import CacheFull, InvalidIndex
 from pool3.index.files import IndexFiles
 from pool3.index.manifest import FileEntry
-from pool3.index.npy import PARSING
+from pool3.index.npy import read_array
 from pool3.index.ranged_vectors import RangedVectors
 
 log = logging.getLogger(__name__)
@@ -86,14 +86,10 @@ class StoredVectors:
 
     def _mapped(self) -> npt.NDArray[Any]:
         held = self._files.hold(self._file)
-        try:
-            with PARSING:
-                vectors = np.load(held.path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InvalidIndex(f"{self._name} holds no array: {error}") from error
+        vectors = read_array(held.path, self._name, mmap_mode="r")
         self._expect(dtype=vectors.dtype.name, shape=vectors.shape)
         self._held = held
-        return np.asarray(vectors)
+        return vectors
 
     def _fetched(self) -> RangedVectors:
         vectors = RangedVectors(self._files, self._file)

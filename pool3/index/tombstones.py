@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pool3 import storage
 from pool3.errors import InvalidIndex
 from pool3.index.manifest import TOMBSTONES, ShardEntry
+from pool3.index.npy import read_array
 from pool3.index.publication import store_bytes
 
 DeadRows = npt.NDArray[np.uint32]
@@ -34,16 +35,13 @@ def dead_rows(index_uri: str, entry: ShardEntry) -> DeadRows:
     file = entry.files[TOMBSTONES]
     uri = storage.join(index_uri, file.path)
     data = storage.verified_bytes(uri, sha256=file.sha256, size=file.bytes)
-    try:
-        rows = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InvalidIndex(f"{uri} holds no array: {error}") from error
+    rows = read_array(io.BytesIO(data), uri)
     if rows.dtype != np.uint32 or rows.shape != (entry.dead,):
         raise InvalidIndex(
             f"{uri} must hold {entry.dead} numbers of uint32, as the manifest states; found "
             f"{rows.dtype} of shape {rows.shape}"
         )
-    return np.asarray(rows)
+    return rows
 
 
 def live_mask(index_uri: str, entry: ShardEntry) -> npt.NDArray[np.bool_]:
