@@ -23,8 +23,10 @@ is the same in two thirds of the time, with only the build of what is compared b
 It needs 14 GB of disk below build/ and 4 GB of memory.
 
 Each way builds in a process of its own and searches in another, both pinned to as many cores as
-they are given threads. `build s` and `peak MiB` are of the first, which reads its rows from a file
-block by block; `search MiB` is the second one's peak of resident memory, what it maps included.
+they are given threads. `build s`, `cpu s` and `peak MiB` are of the first, which reads its rows
+from a file block by block; `cpu s` is what it and the processes that it started spent on cores, and
+does not grow when something else takes them. `search MiB` is the second one's peak of resident
+memory, what it maps included.
 Queries are asked one at a time, Python included; `p50` and `p99` are of one query at the effort
 that reaches the recall, straight lines drawn between the efforts measured. `many/s` is the way's
 own batched search. Recall@10 is by distance: a row counts when it is no farther than the true tenth
@@ -140,7 +142,9 @@ def build(way: Way, rows: Rows, folder: Path, threads: int) -> dict[str, Any]:
     way.build(rows, folder, threads)
     seconds = time.perf_counter() - started
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return {"seconds": seconds, "bytes": size, "peak_mib": peak_mib()}
+    spent = os.times()
+    cpu_s = sum(spent[:4])
+    return {"seconds": seconds, "cpu_s": cpu_s, "bytes": size, "peak_mib": peak_mib()}
 
 
 def search(way: Way, rows: Rows, folder: Path, threads: int, count: int) -> dict[str, Any]:
