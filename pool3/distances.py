@@ -45,8 +45,11 @@ def squared_norms(rows: npt.NDArray[Any]) -> FloatArray:
     """
     # One dot product a row, never a matrix product: that works on blocks of rows, so that the last
     # bits of a row depend on its neighbours.
-    wide = np.ascontiguousarray(rows, dtype=np.float64)
-    return np.asarray(np.vecdot(wide, wide))
+    norms = np.empty(len(rows))
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        wide = np.ascontiguousarray(rows[start : start + _BLOCK_ROWS], dtype=np.float64)
+        norms[start : start + _BLOCK_ROWS] = np.vecdot(wide, wide)
+    return norms
 
 
 def unit_rows(rows: npt.NDArray[Any]) -> FloatArray:

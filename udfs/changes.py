@@ -21,7 +21,7 @@ from pool3.features.vectors import LeftOut, usable_rows
 from pool3.index.changes import changed_files
 from pool3.index.manifest import Manifest
 from pool3.index.tombstones import DeadRows
-from pool3.index.vectors import digests, storable
+from pool3.index.vectors import as_float16, digests, storable
 from pool3.storage.tables import TableFile
 from udfs.files import FILE_SCHEMA, file_rows, files_of
 from udfs.index_files import indexed_rows
@@ -104,8 +104,7 @@ def digest_rows(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunc
             for rows in usable_rows(
                 table, file, dimension=dimension, metric=metric, left_out=left_out
             ):
-                with np.errstate(over="ignore"):
-                    short = storable(rows.vectors, metric).astype(np.float16)
+                short = as_float16(storable(rows.vectors, metric))
                 yield _news(
                     rows.ids,
                     pa.array(digests(rows.vectors).view(np.int64)),

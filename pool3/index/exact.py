@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numkong
 import numpy as np
 import numpy.typing as npt
 
 from pool3.distances import FloatArray, check_metric, distances, unit_rows
+from pool3.index.vectors import as_float32
 
 Rows = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
@@ -143,8 +143,7 @@ def _as_float32(rows: npt.NDArray[Any]) -> Float32Array:
     """Return stored rows as float32, which loses nothing."""
     if rows.dtype != np.float16:
         return np.ascontiguousarray(rows, dtype=np.float32)
-    # NumPy's own conversion takes ten times as long where numbers are zero or subnormal.
-    return np.asarray(numkong.astype(np.ascontiguousarray(rows, dtype=np.float16), "float32"))
+    return as_float32(rows)
 
 
 class _Bounds:

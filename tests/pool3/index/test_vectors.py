@@ -13,6 +13,8 @@ from pool3.index.vectors import (
     REASONS,
     WRONG_LENGTH,
     ZERO_VECTOR,
+    as_float16,
+    as_float32,
     check_vectors,
     common_length,
     rounding_error,
@@ -88,6 +90,19 @@ def test_angular_rows_are_stored_without_rounding_and_in_range(seed, exponent):
     assert (np.abs(stored).max(axis=1) >= 0.5).all()
     scale = stored[:, 0] / rows.astype(np.float64)[:, 0]
     np.testing.assert_array_equal(stored, rows.astype(np.float64) * scale[:, None])
+
+
+def test_float16_is_rounded_as_numpy_rounds_it():
+    every = np.arange(0x7C00, dtype=np.uint16).view(np.float16)  # all finite ones, from 0 upwards
+    ties = ((every[1:].astype(np.float64) + every[:-1]) / 2).astype(np.float32)
+    beside = [np.nextafter(ties, np.float32(side)) for side in (0, np.inf)]
+    beyond = np.array([65519.99, 65520, 7e4, 1e-8, 0, np.inf], dtype=np.float32)
+    numbers = np.concatenate([ties, *beside, beyond])
+    numbers = np.concatenate([numbers, -numbers])
+    with np.errstate(over="ignore"):
+        expected = numbers.astype(np.float16)
+    assert as_float16(numbers).view(np.uint16).tolist() == expected.view(np.uint16).tolist()
+    assert as_float32(expected).tolist() == expected.astype(np.float32).tolist()
 
 
 def test_float16_out_of_range_is_refused_and_named():
