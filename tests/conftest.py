@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -21,11 +22,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure() -> None:
-    """Spare the short-lived JVMs of the tests the second compiler, which costs more than it wins.
-
-    It took two fifths of the processor time of a test that builds indexes.
-    """
+    """Set what all tests run with."""
+    # The second compiler costs the short-lived JVMs of the tests more than it wins: two fifths of
+    # the processor time of tests that build indexes.
     os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+    # How long an example may take depends on what else the machine does, and says nothing here.
+    settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

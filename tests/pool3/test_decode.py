@@ -251,7 +251,7 @@ def test_any_beginning_of_a_file_is_an_error_and_never_a_crash(kind: str) -> Non
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), kind=st.sampled_from(EVERY_FORMAT))
 def test_damaged_bytes_decode_or_are_a_picture_error(data: st.DataObject, kind: str) -> None:
     damaged = bytearray(saved(SCENE, kind))

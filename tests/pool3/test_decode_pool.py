@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -71,7 +71,7 @@ files = st.one_of(
 
 
 @given(st.lists(files, max_size=12))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 def test_every_item_comes_out_once_in_order_as_in_process_decoding_gives_it(
     pool: DecodePool, data: list[bytes]
 ) -> None:

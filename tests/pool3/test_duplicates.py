@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pool3.distances import distances
@@ -94,7 +94,6 @@ def test_reach_covers_the_rounding_of_stored_rows(make_index, metric):
 edges = st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda e: e[0] < e[1]))
 
 
-@settings(deadline=None)
 @given(edges)
 def test_representatives_are_apart_and_near_everything(found):
     pairs = sorted((f"{first:02d}", f"{second:02d}") for first, second in found)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pool3.evaluation import (
@@ -40,7 +40,6 @@ def test_negative_distances_have_slack_too():
     assert true.shares_found([hits(-2.9)], 1) == [0]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100), st.integers(1, 6))
 def test_merging_what_is_known_of_two_shards(seed, width):
     """Never a distance that is not among the nearest, and the radius tells how far they reach."""

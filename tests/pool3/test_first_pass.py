@@ -33,7 +33,7 @@ def drawn(kind: str, n_rows: int, dimension: int, seed: int) -> tuple[np.ndarray
     return query.astype(np.float32), np.clip(rows, -6e4, 6e4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(KINDS),
     st.sampled_from(METRICS),

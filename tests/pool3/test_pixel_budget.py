@@ -11,7 +11,7 @@ from pool3.pixel_budget import PixelBudget
 
 
 @given(st.lists(st.integers(1, 200), max_size=60))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_more_is_out_than_allowed_unless_one_has_it_alone(requests: list[int]) -> None:
     budget = PixelBudget(100)
     held: list[int] = []

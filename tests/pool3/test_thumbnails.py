@@ -31,7 +31,7 @@ def opened(data: bytes | None) -> Image.Image:
     return image
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(width=st.integers(1, 3000), height=st.integers(1, 40), side=st.integers(1, 300))
 def test_it_fits_the_side_keeps_the_proportions_and_is_never_larger(
     width: int, height: int, side: int

@@ -77,7 +77,7 @@ CONDITIONS = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(tables(), CONDITIONS)
 def test_the_same_rows_pass_as_in_sqlite(rows, condition):
     """Null is neither true nor false there too, strings compare by code points, numbers exactly."""

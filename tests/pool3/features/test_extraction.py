@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -210,7 +210,6 @@ def prepared(has_picture: bool) -> Prepared:
 
 
 @given(flags=st.lists(st.booleans(), max_size=60), size=st.integers(1, 7))
-@settings(deadline=None)
 def test_batches_cover_each_input_once(flags: list[bool], size: int) -> None:
     items = [prepared(flag) for flag in flags]
     batches = list(in_batches(items, size))

@@ -44,7 +44,7 @@ def pool3_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("pool3-fetch")]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(0, 50), max_size=60),
     threads=st.integers(1, 6),

@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pool3.distances import METRICS, distances
@@ -49,7 +49,6 @@ def test_a_bound_is_never_above_the_distance(case, metric):
     assert (found <= true + 1e-12 * np.abs(true)).all()
 
 
-@settings(deadline=None)
 @given(CASES, st.sampled_from(METRICS), st.integers(1, 30), st.sampled_from([(1, 4), (64, 4096)]))
 def test_each_row_within_the_radius_is_known_and_measured_exactly(case, metric, most, spare):
     queries, rows = drawn(case)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pool3
@@ -68,7 +68,6 @@ def test_shards_are_grouped_in_order_within_the_limit(make_index):
 few_distances = st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]), min_size=0, max_size=12)
 
 
-@settings(deadline=None)
 @given(st.lists(few_distances, min_size=1, max_size=4), st.integers(1, 5), st.integers(0, 9))
 def test_what_a_part_leaves_out_never_wins(measured, k, more):
     """Against merging every candidate; keys and distances are full of ties."""

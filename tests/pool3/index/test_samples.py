@@ -85,7 +85,7 @@ def agree(samples: SampleQueries, true: list[np.ndarray]) -> None:
         assert known >= (all_distances < near.radius[at]).sum()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(2, 40),
     st.integers(0, 30),

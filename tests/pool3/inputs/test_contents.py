@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pool3.inputs import contents, readers
@@ -33,7 +33,6 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@settings(deadline=None)
 @given(st.sets(st.tuples(st.integers(0, 2), st.integers(0, ROWS - 1))))
 def test_every_chosen_row_comes_once_with_its_own_bytes(
     table: Path, chosen: set[tuple[int, int]]

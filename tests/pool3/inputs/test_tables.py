@@ -93,7 +93,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, packed: boo
     assert [row["position"] for row in rows] == [0, 1, 2]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 12))
 def test_shares_cover_each_row_of_a_parquet_file_once(
     tmp_path_factory: pytest.TempPathFactory, n_rows: int, group: int, parts: int

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -54,7 +54,6 @@ def test_bfloat16_holds_each_folded_weight_exactly() -> None:
         np.testing.assert_allclose(rounded_to_bfloat16(bias.astype(np.float64)), bias, rtol=1e-5)
 
 
-@settings(deadline=None)
 @given(st.floats(width=32, min_value=2.0**-60, max_value=2.0**60), st.sampled_from([-1, 1]))
 def test_rounding_to_bfloat16_is_tensorflows(size: float, sign: int) -> None:
     import tensorflow as tf

@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     limit=st.integers(30, 80),
     steps=st.lists(st.tuples(st.sampled_from(["hold", "forget"]), st.integers(0, 9))),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_happens_the_limit_holds_and_so_does_what_is_held(
     limit: int, steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
