@@ -143,7 +143,7 @@ class DuplicateSearch:
             if len(rows):
                 measured = distances(vector, shard.rows_at(rows), self._metric)
                 close = measured <= self._threshold
-                ids += [str(shard.ids.value(int(row))) for row in rows[close]]
+                ids += [shard.ids.image_id(int(row)) for row in rows[close]]
                 far += measured[close].tolist()
         return Near(ids, far, complete)
 

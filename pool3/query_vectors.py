@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pool3.distances import squared_norms
 from pool3.errors import UsageError
 from pool3.index.manifest import Manifest
 
@@ -45,8 +46,10 @@ def checked_queries(
         )
     with np.errstate(over="ignore"):
         queries = np.ascontiguousarray(vectors, dtype=np.float32)
-    if not np.isfinite(queries).all():
+    # No float32 is so long that its square overflows float64, or so short that it is lost.
+    lengths = squared_norms(queries)
+    if not np.isfinite(lengths).all():
         raise UsageError("a query vector must be finite as float32; found NaN or infinity")
-    if manifest.metric == "angular" and not queries.any(axis=1).all():
+    if manifest.metric == "angular" and not lengths.all():
         raise UsageError("a query vector must not be zero under angular: it has no direction")
     return queries

@@ -66,7 +66,7 @@ def take_rows(index: Any, drawn: Mapping[int, npt.NDArray[np.int64]]) -> TaskFun
             rows = drawn[entry.number]
             if reader.live is not None:
                 rows = np.flatnonzero(reader.live)[rows]
-            ids = [reader.ids.value(int(row)) for row in rows]
+            ids = [reader.ids.image_id(int(row)) for row in rows]
             vectors = reader.rows_at(rows).astype("<f4")
             yield summary({"ids": ids}, vectors.tobytes())
 

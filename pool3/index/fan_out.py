@@ -12,8 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +38,7 @@ OverShards = Callable[..., Iterable[tuple[Rows, FloatArray]]]
 _SCAN_BLOCK_ROWS = 4096
 
 
-@dataclass(frozen=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """One row that was found: its id, its distance, and where it stands."""
 
     image_id: str
@@ -168,7 +166,9 @@ class FanOut:
         over_shards: OverShards,
     ) -> list[Neighbour]:
         few, many = self._searched(depth, selection)
-        exact = self._scanned(query, few, depth.k, selection, over_shards)
+        exact = self._scanned(query, few, depth.k, selection, over_shards) if few else []
+        if not many:
+            return self._best(exact, depth.k, selection)
         reduced = self._reduction.reduce(query[None, :])[0]
         asked = tree_query(reduced, metric=self._metric)
         effort = 1
@@ -288,17 +288,14 @@ class FanOut:
 
     def _best(self, parts: Sequence[Measured], k: int, selection: Selection) -> list[Neighbour]:
         found = Measured.joined(parts)
+        # Lists, since taking single numbers out of arrays would take most of the time here.
+        numbers: list[int] = found.shards.tolist()
+        rows: list[int] = found.rows.tolist()
 
         def id_of(position: int) -> str:
-            ids = self.shards[found.shards[position]].ids
-            return str(ids.value(int(found.rows[position])))
+            return self.shards[numbers[position]].ids.image_id(rows[position])
 
         return [
-            Neighbour(
-                image_id,
-                float(found.distances[at]),
-                self.shards[found.shards[at]],
-                int(found.rows[at]),
-            )
+            Neighbour(image_id, float(found.distances[at]), self.shards[numbers[at]], rows[at])
             for image_id, at in found.best(k, id_of, selection.values)
         ]

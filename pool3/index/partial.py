@@ -99,7 +99,7 @@ class PartialSearch:
         numbers, rows, keys = self._candidates(query, depth)
         measured = self._measured(query, numbers, rows)
         positions = possible_winners(measured, depth.k)
-        ids = [str(self.shards[numbers[at]].ids.value(int(rows[at]))) for at in positions.tolist()]
+        ids = [self.shards[numbers[at]].ids.image_id(int(rows[at])) for at in positions.tolist()]
         return Part(keys, positions, measured[positions], ids)
 
     def _candidates(self, query: Query, depth: Depth) -> tuple[Rows, Rows, FloatArray]:

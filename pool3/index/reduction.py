@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -206,8 +207,12 @@ class Reduction:
             if self.components is None or self.mean is None:
                 reduced[chunk] = rows
             else:
-                reduced[chunk] = (rows - self.mean).astype(np.float32) @ self.components.T
+                reduced[chunk] = (rows - self._wide_mean).astype(np.float32) @ self.components.T
         return reduced
+
+    @cached_property
+    def _wide_mean(self) -> FloatArray:
+        return np.asarray(self.mean, dtype=np.float64)
 
     def variance(self, vectors: npt.NDArray[np.float32]) -> tuple[float, float]:
         """Sum what the reduction keeps of vectors' squared distances from its mean, and all."""

@@ -105,7 +105,7 @@ def exact_part(
     keys = np.zeros(found.rows.shape, dtype=np.uint64)
     present = found.rows >= 0
     rows, places = np.unique(found.rows[present], return_inverse=True)
-    keys[present] = sample_keys([reader.ids.value(int(row)) for row in rows])[places]
+    keys[present] = sample_keys([reader.ids.image_id(int(row)) for row in rows])[places]
     return Neighbours(keys, found.distances, found.radius)
 
 

@@ -85,6 +85,33 @@ class ArrowRows:
         return self._batches[number].slice(position, 1)
 
 
+class IdRows(ArrowRows):
+    """The rows of a shard's ids: the first column holds the image_ids, strings and none null."""
+
+    def __init__(self, path: Path, where: str) -> None:
+        super().__init__(path, where)
+        columns = self._columns[0] if self._columns else ()
+        if self.schema.types[:1] != [pa.string()] or any(part.null_count for part in columns):
+            raise InvalidIndex(
+                f"{where} must begin with a column of strings, none of them null; found the "
+                f"columns {', '.join(map(str, self.schema)) or 'none'}"
+            )
+        self._texts = [_offsets_and_bytes(part) for part in columns]
+
+    def image_id(self, row: int) -> str:
+        """Return one image_id; `value` would take thirty times as long."""
+        number, position = self._place(row)
+        offsets, text = self._texts[number]
+        return bytes(text[offsets[position] : offsets[position + 1]]).decode()
+
+
+def _offsets_and_bytes(strings: pa.Array) -> tuple[memoryview, memoryview]:
+    """Return what an Arrow array of strings consists of: where each begins, and their bytes."""
+    _, offsets, text = strings.buffers()
+    begins = memoryview(offsets or b"")[4 * strings.offset :].cast("i")
+    return begins, memoryview(text or b"")
+
+
 class ShardReader:
     """One shard of an open index.
 
@@ -125,7 +152,7 @@ class ShardReader:
         self.max_norm = entry.max_norm
         self._files = IndexFiles(index_uri, manifest, cache_max_bytes)
         self._held: dict[str, storage.HeldFile] = {}
-        self.ids = ArrowRows(self._file(IDS), self._name(IDS))
+        self.ids = IdRows(self._file(IDS), self._name(IDS))
         self._expect(IDS, "rows", entry.rows, len(self.ids))
         self.metadata: ArrowRows | None = None
         if METADATA in entry.files:
@@ -269,9 +296,9 @@ class ShardReader:
         low, high = 0, len(self.ids)
         while low < high:
             middle = (low + high) // 2
-            if self.ids.value(middle) < image_id:
+            if self.ids.image_id(middle) < image_id:
                 low = middle + 1
             else:
                 high = middle
-        found = low < len(self.ids) and self.ids.value(low) == image_id
+        found = low < len(self.ids) and self.ids.image_id(low) == image_id
         return low if found and (self.live is None or self.live[low]) else None

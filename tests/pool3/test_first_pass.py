@@ -9,6 +9,14 @@ from pool3.distances import METRICS, distances
 from pool3.errors import UsageError
 from pool3.first_pass import nearest
 
+
+@pytest.fixture(scope="module", autouse=True)
+def few_rows_are_passed_over_too():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pool3.first_pass._FEW_ROWS", 0)
+        yield
+
+
 KINDS = ["far apart", "alike", "the same", "very long", "very short", "sparse"]
 
 

@@ -26,7 +26,7 @@ from pool3.index.samples import (
 class Ids:
     ids: list[str]
 
-    def value(self, row: int) -> str:
+    def image_id(self, row: int) -> str:
         return self.ids[row]
 
 
