@@ -119,7 +119,7 @@ class Pool3(Way):
         self._index = pool3.open(folder / "index")
 
     def efforts(self, k: int) -> list[Any]:
-        total = [250 * 2**step for step in range(8)]
+        total = [100 * 2**step for step in range(9)]
         return [[search_k, rerank] for search_k in total for rerank in RERANKS]
 
     def tune(self, effort: Any) -> None:
