@@ -7,7 +7,7 @@ the rows beside it, so that the same two vectors are equally far apart on every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numkong
@@ -150,13 +150,12 @@ def top_k(found: FloatArray, k: int, id_of: Callable[[int], str]) -> list[tuple[
     list of (image_id, position)
         Best first; min(k, m) of them.
     """
+    positions: Iterable[int] = range(len(found))
     if k < len(found):
         # Every row as near as the k-th, since ids decide which of the equals stay.
-        near = np.flatnonzero(found <= np.partition(found, k - 1)[k - 1])
-    else:
-        near = np.arange(len(found))
-    positions = near.tolist()
-    ranked = sorted(zip(found[near].tolist(), map(id_of, positions), positions, strict=True))
+        positions = np.flatnonzero(found <= np.partition(found, k - 1)[k - 1]).tolist()
+    measured = found.tolist()
+    ranked = sorted([(measured[at], id_of(at), at) for at in positions])
     return [(image_id, position) for _, image_id, position in ranked[:k]]
 
 

@@ -61,6 +61,8 @@ class Shown:
     uri_map: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
+        if self.columns is None and self.uri_map is None:
+            return
         if isinstance(self.columns, str):
             raise UsageError(f"columns must be a list of names; found the string {self.columns!r}")
         for name in self.columns or ():

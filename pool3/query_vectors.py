@@ -44,8 +44,10 @@ def checked_queries(
             f"a query vector must have {manifest.dimension} numbers, as those of {uri}; "
             f"found {vectors.shape[1]}"
         )
-    with np.errstate(over="ignore"):
-        queries = np.ascontiguousarray(vectors, dtype=np.float32)
+    queries = np.ascontiguousarray(vectors)
+    if queries.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            queries = queries.astype(np.float32)
     # No float32 is so long that its square overflows float64, or so short that it is lost.
     lengths = squared_norms(queries)
     if not np.isfinite(lengths).all():

@@ -186,13 +186,14 @@ class FanOut:
 
     def _searched(self, depth: Depth, selection: Selection) -> tuple[list[int], list[int]]:
         """Return the shards whose rows are all measured, and those that are searched by tree."""
+        if not selection.narrowed:
+            return [], [number for number, live in enumerate(selection.counts) if live]
         few: list[int] = []
         many: list[int] = []
         for number, passing in enumerate(selection.counts):
             if passing:
                 entries = self._entries(number, depth, selection)
-                scanned = selection.narrowed and measuring_is_cheaper(passing, entries)
-                (few if scanned else many).append(number)
+                (few if measuring_is_cheaper(passing, entries) else many).append(number)
         return few, many
 
     def _entries(self, number: int, depth: Depth, selection: Selection) -> int:
