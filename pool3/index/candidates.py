@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,18 +45,19 @@ def merged_candidates(
     keys : float64, (m,)
         What they were merged by, ascending.
     """
-    parts = [
-        (np.full(len(rows), number), rows, _merge_key(shards[number], near, metric))
-        for number, (rows, near) in zip(numbers, found, strict=True)
+    keys = [
+        _merge_key(shards[number], near, metric)
+        for number, (_, near) in zip(numbers, found, strict=True)
     ]
-    if not parts:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
-    if len(parts) == 1:
-        owners, rows, keys = parts[0]
-        return owners[:most], rows[:most], keys[:most]
-    owners, rows, keys = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    best = np.argsort(keys, kind="stable")[:most]
-    return owners[best], rows[best], keys[best]
+    owners = np.repeat(np.array(numbers, dtype=np.int64), [len(near) for near in keys])
+    rows = _joined([rows for rows, _ in found], np.int64)
+    merged = _joined(keys, np.float64)
+    best = np.argsort(merged, kind="stable")[:most]
+    return owners[best], rows[best], merged[best]
+
+
+def _joined(arrays: Sequence[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=dtype)
 
 
 def _merge_key(shard: ShardReader, near: FloatArray, metric: str) -> FloatArray:

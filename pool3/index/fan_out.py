@@ -27,7 +27,7 @@ from pool3.index.narrowing import measuring_is_cheaper, widened
 from pool3.index.reduction import Reduction, tree_query
 from pool3.index.selection import Selection, Selections
 from pool3.index.shard_reader import ShardReader
-from pool3.index.stored_vectors import rows_of_each
+from pool3.index.stored_vectors import gathered
 
 Query = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
@@ -242,15 +242,7 @@ class FanOut:
         self, query: Query, shards: Rows, rows: Rows, k: int, selection: Selection
     ) -> Measured:
         """Return exact distances of those candidates that may be among the k nearest."""
-        if len(self.shards) == 1:
-            vectors = self.shards[0].rows_at(rows)
-        else:
-            order = np.argsort(shards, kind="stable")
-            shards, rows = shards[order], rows[order]
-            numbers, starts = np.unique(shards, return_index=True)
-            parts = zip(numbers, np.split(rows, starts[1:]), strict=True)
-            wanted = [(self.shards[number].stored_vectors, part) for number, part in parts]
-            vectors = np.concatenate(list(rows_of_each(wanted)))
+        vectors = gathered([shard.stored_vectors for shard in self.shards], shards, rows)
         near, measured = self._nearest_of(query, vectors, k, selection)
         return Measured(shards[near], rows[near], measured)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -45,11 +45,6 @@ class StoredVectors:
         self._stated = {"dtype": dtype, "shape": shape}
         self._held: storage.HeldFile | None = None
         self._opened: npt.NDArray[Any] | RangedVectors | None = None
-
-    @property
-    def ranged(self) -> bool:
-        """Whether rows are fetched from a bucket."""
-        return isinstance(self.open(), RangedVectors)
 
     def open(self) -> npt.NDArray[Any] | RangedVectors:
         """Map the file, or be ready to fetch rows of it where the cache has no room.
@@ -109,14 +104,53 @@ class StoredVectors:
                 )
 
 
-def rows_of_each(
-    wanted: Iterable[tuple[StoredVectors, npt.NDArray[np.int64]]],
-) -> Iterator[npt.NDArray[Any]]:
-    """Yield rows of several shards, by number; those in a bucket are fetched at the same time."""
-    shards = list(wanted)
-    if sum(vectors.ranged for vectors, _ in shards) < 2:
-        return (vectors.rows(numbers) for vectors, numbers in shards)
-    return _fetchers().map(lambda pair: pair[0].rows(pair[1]), shards)
+def gathered(
+    shards: Sequence[StoredVectors],
+    owners: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+) -> npt.NDArray[Any]:
+    """Return rows of several shards; those in a bucket are fetched at the same time.
+
+    Parameters
+    ----------
+    shards
+        At least one.
+    owners
+        int64, (m,): of each row the position of its shard in `shards`.
+    rows
+        int64, (m,).
+
+    Returns
+    -------
+    float16 or float32, (m, d)
+        In the order of `rows`.
+    """
+    if len(shards) == 1 or not len(rows):
+        return shards[0].rows(rows)
+    opened = [shard.open() for shard in shards]
+    if any(isinstance(one, RangedVectors) for one in opened):
+        return _fetched_together(shards, owners, rows)
+    # A few rows from each of many shards: one copy a row takes less than one array a shard.
+    mapped = cast("list[npt.NDArray[Any]]", opened)
+    vectors = np.empty((len(rows), mapped[0].shape[1]), dtype=mapped[0].dtype)
+    for at, (owner, row) in enumerate(zip(owners.tolist(), rows.tolist(), strict=True)):
+        vectors[at] = mapped[owner][row]
+    return vectors
+
+
+def _fetched_together(
+    shards: Sequence[StoredVectors],
+    owners: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+) -> npt.NDArray[Any]:
+    order = np.argsort(owners, kind="stable")
+    numbers, starts = np.unique(owners[order], return_index=True)
+    parts = np.split(rows[order], starts[1:])
+    wanted = [(shards[number], part) for number, part in zip(numbers.tolist(), parts, strict=True)]
+    found = np.concatenate(list(_fetchers().map(lambda pair: pair[0].rows(pair[1]), wanted)))
+    vectors = np.empty_like(found)
+    vectors[order] = found
+    return vectors
 
 
 @functools.cache
