@@ -38,6 +38,9 @@ NEWS_SCHEMA = T.StructType(
     ]
 )
 
+# How many ids of the table are sent to every task that lists rows of the index.
+_MOST_BROADCAST = 200_000
+
 # Of a row of the index and of the table, joined by id.
 _SAME = "shard IS NOT NULL AND found <=> digest"
 _DEAD = "shard IS NOT NULL AND NOT (found <=> digest)"
@@ -140,12 +143,18 @@ def find_changes(spark: SparkSession, table: FeatureTable, base: Manifest, index
     function = digest_rows(table, dimension=base.dimension, metric=base.metric)
     news = _over_files(spark, files, function, NEWS_SCHEMA).persist()
     found = news.where("image_id is not null").select("image_id", "found", "wide")
-    if changed is not None:
+    if lost:
         found = _with_lost(found, _over_files(spark, lost, list_ids(table), ID_SCHEMA))
-    # Of the whole table, what it does not hold is dead; of some files, only what they held.
-    how = "full_outer" if changed is None else "right_outer"
     indexed = indexed_rows(spark, index, base.shards)
-    rows = indexed.join(found, on="image_id", how=how).persist()
+    if changed is None:
+        # What the whole table does not hold is dead; of some files, only what they held.
+        rows = indexed.join(found, on="image_id", how="full_outer").persist()
+    else:
+        if sum(file.rows for file in (*files, *lost)) <= _MOST_BROADCAST:
+            # Else all rows of the index would be shuffled and sorted for a few.
+            ids = F.broadcast(found.select("image_id"))
+            indexed = F.broadcast(indexed.join(ids, on="image_id", how="left_semi"))
+        rows = indexed.join(found, on="image_id", how="right_outer").persist()
     n_same, n_added, n_moved, n_wide = _counted(rows)
     left_out = _left_out(news)
     news.unpersist()
