@@ -10,11 +10,12 @@ usage: python -m benchmarks.index [--data clustered,features,bigann10k] [--threa
     python -m benchmarks.index --only search             measures again what stands built
     python -m benchmarks.index --only report             prints the tables and draws again
 
-On two cores with nothing beside it, everything takes about two hours: on each of the two generated
-sets 20 minutes of building and 8 of searching with one thread, 13 and 8 with two; ten minutes for
-bigann10k. Most of that is graphs on raw vectors, two to four minutes each, faiss' product quantizer
-and raw Annoy's search. What was built with two threads is searched with one as well, so that this
-is the same in two thirds of the time, with only the build of what is compared built twice:
+The three ways above took 21 minutes on two cores that had other work. Everything is estimated at
+two hours with nothing beside it: on each of the two generated sets 20 minutes of building and 8 of
+searching with one thread, 13 and 8 with two; ten minutes for bigann10k. Most of that is graphs on
+raw vectors, faiss' product quantizer and raw Annoy's search. What was built with two threads is
+searched with one as well, so that this is the same in two thirds of the time, with only the build
+of what is compared built twice:
 
     python -m benchmarks.index --threads 2
     python -m benchmarks.index --threads 1 --only search

@@ -6,7 +6,7 @@ usage: python -m benchmarks.index_million [--rows 1000000] [--added 10000] [--st
     python -m benchmarks.index_million --rows 9000 --added 500    a small trial
     python -m benchmarks.index_million --steps search   measures a built index again
 
-On two cores with nothing beside it: table three minutes, build ten to fifteen, search one, add one.
+On two cores with other work beside it: table four minutes, build 22, search one, add three.
 It needs 24 GB of free disk, and looks before it begins; about 9 GB stay when it has ended.
 
 table   draws clustered vectors, rounded to float16, into a feature table of our own, with the true
