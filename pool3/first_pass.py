@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.distances import FloatArray, check_metric, distances
+from pool3.float16 import as_float16
 
 # What rounding to float16 or float32 changes of a number at most: as its share, and of one that is
 # nearly 0.
@@ -83,22 +84,23 @@ def _bounds(
     sums = 2.1 * _FLOAT32_SHARE * (len(query) + 16)
     wide = query.astype(np.float64)
     length, moved = float(np.sqrt(wide @ wide)), 0.0
+    asked: npt.NDArray[Any] = query
     if metric == "angular":
         # The direction alone counts, and its numbers fit any dtype.
-        query, length = (wide / length).astype(np.float32), 1.0
+        asked, length = (wide / length).astype(np.float32), 1.0
     if rows.dtype == np.float16:
-        query = np.asarray(numkong.astype(query, "float16"))
+        asked = as_float16(asked)
         moved = 1.01 * (_FLOAT16_SHARE * length + _FLOAT16_LEAST * len(query) ** 0.5)
     if metric == "dot":
-        products = _each(numkong.dot, query[None, :], rows)
+        products = _each(numkong.dot, asked[None, :], rows)
         lengths = np.sqrt(_each(numkong.dot, rows, rows))
         error = (moved + sums * (length + moved)) * lengths
         return -products - error, -products + error
     if metric == "angular":
-        found = _each(numkong.angular, query[None, :], rows)
+        found = _each(numkong.angular, asked[None, :], rows)
         low, high = 2 * np.maximum(found - sums, 0.0), 2 * (found + sums)
     else:
-        found = _each(numkong.sqeuclidean, query[None, :], rows)
+        found = _each(numkong.sqeuclidean, asked[None, :], rows)
         low, high = found * (1 - sums), found * (1 + sums)
     return np.sqrt(low) - moved, np.sqrt(high) + moved
 

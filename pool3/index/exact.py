@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.distances import FloatArray, check_metric, distances, unit_rows
-from pool3.index.vectors import as_float32
+from pool3.float16 import as_float32
 
 Rows = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]

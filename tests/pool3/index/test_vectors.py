@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool3.errors import UsageError
+from pool3.float16 import as_float16, as_float32
 from pool3.index.vectors import (
     NOT_FINITE,
     NULL_VECTOR,
     REASONS,
     WRONG_LENGTH,
     ZERO_VECTOR,
-    as_float16,
-    as_float32,
     check_vectors,
     common_length,
     rounding_error,
