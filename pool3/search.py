@@ -317,8 +317,6 @@ class Index:
             return self._searcher.by_id(image_id, asked)
         if isinstance(query, list | tuple):
             return self._searcher.by_each(query, asked)
-        if isinstance(query, np.ndarray) and query.ndim == 1 and not exclude_self:
-            return self._searcher.by_vector(query, asked)
         return self._searcher.by_each([query], asked)[0]
 
     def search_bytes(
