@@ -18,10 +18,11 @@ from pyspark.sql import types as T
 
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import LeftOut, usable_rows
+from pool3.float16 import as_float16
 from pool3.index.changes import changed_files
 from pool3.index.manifest import Manifest
 from pool3.index.tombstones import DeadRows
-from pool3.index.vectors import as_float16, digests, storable
+from pool3.index.vectors import digests, storable
 from pool3.storage.tables import TableFile
 from udfs.files import FILE_SCHEMA, file_rows, files_of
 from udfs.index_files import indexed_rows
@@ -146,15 +147,13 @@ def find_changes(spark: SparkSession, table: FeatureTable, base: Manifest, index
     if lost:
         found = _with_lost(found, _over_files(spark, lost, list_ids(table), ID_SCHEMA))
     indexed = indexed_rows(spark, index, base.shards)
-    if changed is None:
-        # What the whole table does not hold is dead; of some files, only what they held.
-        rows = indexed.join(found, on="image_id", how="full_outer").persist()
-    else:
-        if sum(file.rows for file in (*files, *lost)) <= _MOST_BROADCAST:
-            # Else all rows of the index would be shuffled and sorted for a few.
-            ids = F.broadcast(found.select("image_id"))
-            indexed = F.broadcast(indexed.join(ids, on="image_id", how="left_semi"))
-        rows = indexed.join(found, on="image_id", how="right_outer").persist()
+    # Of the whole table, what it does not hold is dead; of some files, only what they held.
+    how = "full_outer" if changed is None else "right_outer"
+    if changed is not None and sum(file.rows for file in (*files, *lost)) <= _MOST_BROADCAST:
+        # Else all rows of the index would be shuffled and sorted for a few.
+        ids = F.broadcast(found.select("image_id"))
+        indexed = F.broadcast(indexed.join(ids, on="image_id", how="left_semi"))
+    rows = indexed.join(found, on="image_id", how=how).persist()
     n_same, n_added, n_moved, n_wide = _counted(rows)
     left_out = _left_out(news)
     news.unpersist()
