@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +35,6 @@ def lake(tmp_path: Path) -> LakeTable:
 @pytest.fixture
 def index(tmp_path: Path) -> str:
     return str(tmp_path / "index")
-
-
-@pytest.fixture(autouse=True)
-def few_partitions(spark: SparkSession) -> Iterator[None]:
-    before = spark.conf.get("spark.sql.shuffle.partitions")
-    spark.conf.set("spark.sql.shuffle.partitions", "2")
-    yield
-    spark.conf.set("spark.sql.shuffle.partitions", before)
 
 
 def build(spark: SparkSession, lake: LakeTable, index: str, **options: Any) -> Report:

@@ -32,7 +32,6 @@ def lake(tmp_path: Path) -> LakeTable:
 @pytest.fixture
 def index(spark: SparkSession, tmp_path: Path, lake: LakeTable) -> str:
     """An index with two deltas and tombstones: snapshots 1 to 3."""
-    spark.conf.set("spark.sql.shuffle.partitions", "2")
     where = str(tmp_path / "index")
     build(spark, lake, where)
     lake.put(some_vectors(IDS[60:70]))

@@ -207,11 +207,6 @@ class Life:
         self.check()
 
 
-@pytest.fixture(autouse=True)
-def few_partitions(spark: SparkSession) -> None:
-    spark.conf.set("spark.sql.shuffle.partitions", "2")
-
-
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("seed", "n_steps"),

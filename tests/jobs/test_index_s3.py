@@ -38,10 +38,7 @@ def executors(spark: SparkSession, s3_bucket: str, tmp_path: Path) -> Iterator[N
             if name.startswith("AWS_"):
                 patch.setitem(spark.sparkContext.environment, name, value)
         patch.setenv("POOL3_CACHE_DIR", str(tmp_path / "cache"))
-        before = spark.conf.get("spark.sql.shuffle.partitions")
-        spark.conf.set("spark.sql.shuffle.partitions", "2")
         yield
-        spark.conf.set("spark.sql.shuffle.partitions", before)
 
 
 @pytest.fixture
