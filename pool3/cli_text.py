@@ -51,7 +51,7 @@ def recall_lines(curve: RecallCurve) -> list[str]:
         recalls = [
             f"{point.recall[str(k)]:.4f}" if str(k) in point.recall else "" for k in measured
         ]
-        low = f"{curve.low_at(point, _AIMED_K):.4f}"
+        low = f"{point.low_at(_AIMED_K):.4f}"
         rows.append(
             [aim, f"{point.ms:.2f}", f"{point.search_k:,}", f"{point.rerank:,}", *recalls, low]
         )

@@ -7,7 +7,8 @@ the rows beside it, so that the same two vectors are equally far apart on every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from itertools import groupby, islice
 from typing import Any
 
 import numkong
@@ -148,13 +149,7 @@ def top_k(found: FloatArray, k: int, id_of: Callable[[int], str]) -> list[tuple[
     list of (image_id, position)
         Best first; min(k, m) of them.
     """
-    positions: Iterable[int] = range(len(found))
-    if k < len(found):
-        # Every row as near as the k-th, since ids decide which of the equals stay.
-        positions = np.flatnonzero(found <= np.partition(found, k - 1)[k - 1]).tolist()
-    measured = found.tolist()
-    ranked = sorted([(measured[at], id_of(at), at) for at in positions])
-    return [(image_id, position) for _, image_id, position in ranked[:k]]
+    return list(islice(ranked(found, id_of), k))
 
 
 def ranked(found: FloatArray, id_of: Callable[[int], str]) -> Iterator[tuple[str, int]]:
@@ -167,10 +162,7 @@ def ranked(found: FloatArray, id_of: Callable[[int], str]) -> Iterator[tuple[str
     id_of
         Gives the image_id of a position in `found`; asked as far as the caller reads on.
     """
-    order, start = np.argsort(found, kind="stable"), 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and found[order[end]] == found[order[start]]:
-            end += 1
-        yield from sorted((id_of(int(at)), int(at)) for at in order[start:end])
-        start = end
+    measured: list[float] = found.tolist()
+    order = np.argsort(found, kind="stable").tolist()
+    for _, equals in groupby(order, key=measured.__getitem__):
+        yield from sorted([(id_of(at), at) for at in equals])

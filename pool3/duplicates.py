@@ -147,9 +147,7 @@ class DuplicateSearch:
                 far += measured[close].tolist()
         return Near(ids, far, complete)
 
-    def _candidates(
-        self, number: int, asked: npt.NDArray[np.float32], reach: float
-    ) -> tuple[Rows, bool]:
+    def _candidates(self, number: int, asked: list[float], reach: float) -> tuple[Rows, bool]:
         """Return the rows of a shard within reach, and whether these are all that were found."""
         shard, entries, most = self._shards[number], self._entries[number], _FIRST
         while True:

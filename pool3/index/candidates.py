@@ -45,6 +45,11 @@ def merged_candidates(
     keys : float64, (m,)
         What they were merged by, ascending.
     """
+    if len(found) == 1:
+        # It comes in order, and is all there is.
+        (rows, near), number = found[0], numbers[0]
+        key = _merge_key(shards[number], near[:most], metric)
+        return np.full(len(key), number), rows[:most], key
     keys = [
         _merge_key(shards[number], near, metric)
         for number, (_, near) in zip(numbers, found, strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from pool3.errors import InvalidIndex
 from pool3.index.fields import Fields
@@ -62,6 +63,14 @@ class RecallPoint:
     recall: Mapping[str, float]
     low: Mapping[str, float]
 
+    def low_at(self, k: int) -> float:
+        """Return the lower bound at the smallest measured k of at least `k`; 0 beyond them."""
+        return next((low for measured, low in self._lows if measured >= k), 0.0)
+
+    @cached_property
+    def _lows(self) -> list[tuple[int, float]]:
+        return sorted((int(name), low) for name, low in self.low.items())
+
     @classmethod
     def read(cls, fields: Fields) -> RecallPoint:
         """Read from JSON."""
@@ -114,19 +123,17 @@ class RecallCurve:
         A k between two that were measured counts as the larger; None where no point reaches it, or
         k lies beyond all of them.
         """
-        good = [
-            point for point in self.points if point.rerank >= k and self.low_at(point, k) >= recall
-        ]
-        return min(good, key=lambda point: (point.ms, point.rerank, point.level), default=None)
+        for point in self._by_cost:
+            if point.rerank >= k and point.low_at(k) >= recall:
+                return point
+        return None
+
+    @cached_property
+    def _by_cost(self) -> list[RecallPoint]:
+        """The points, cheapest first: every search that names no effort looks through them."""
+        return sorted(self.points, key=lambda point: (point.ms, point.rerank, point.level))
 
     def best(self, k: int) -> RecallPoint | None:
         """Return the point with the highest lower bound for k hits, the cheapest of equals."""
         known = [point for point in self.points if point.rerank >= k]
-        return max(known, key=lambda point: (self.low_at(point, k), -point.ms), default=None)
-
-    @staticmethod
-    def low_at(point: RecallPoint, k: int) -> float:
-        """Return the lower bound at the smallest measured k of at least `k`; 0 beyond them."""
-        measured = sorted(int(name) for name in point.low)
-        at = next((name for name in measured if name >= k), None)
-        return 0.0 if at is None else point.low[str(at)]
+        return max(known, key=lambda point: (point.low_at(k), -point.ms), default=None)

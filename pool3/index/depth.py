@@ -92,7 +92,7 @@ def depth_of(
         curve, wanted = manifest.recall, recall or DEFAULT_RECALL
         point = curve.cheapest(k, wanted) or curve.best(k)
         if point is not None:
-            low = curve.low_at(point, k)
+            low = point.low_at(k)
             return Depth(int(k), point.rerank, point.search_k, point.level, low or None)
     return _chosen_depth(manifest, k, rerank, search_k)
 

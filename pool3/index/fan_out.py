@@ -187,13 +187,13 @@ class FanOut:
     def _searched(self, depth: Depth, selection: Selection) -> tuple[list[int], list[int]]:
         """Return the shards whose rows are all measured, and those that are searched by tree."""
         if not selection.narrowed:
-            return [], [number for number, live in enumerate(selection.counts) if live]
+            return [], selection.shards
         few: list[int] = []
         many: list[int] = []
-        for number, passing in enumerate(selection.counts):
-            if passing:
-                entries = self._entries(number, depth, selection)
-                (few if measuring_is_cheaper(passing, entries) else many).append(number)
+        for number in selection.shards:
+            entries = self._entries(number, depth, selection)
+            cheaper = measuring_is_cheaper(selection.counts[number], entries)
+            (few if cheaper else many).append(number)
         return few, many
 
     def _entries(self, number: int, depth: Depth, selection: Selection) -> int:
@@ -206,7 +206,7 @@ class FanOut:
 
     def _candidates(
         self,
-        asked: Query,
+        asked: list[float],
         numbers: Sequence[int],
         depth: Depth,
         effort: int,
@@ -223,7 +223,7 @@ class FanOut:
         return shards, rows
 
     def _near(
-        self, number: int, asked: Query, depth: Depth, effort: int, selection: Selection
+        self, number: int, asked: list[float], depth: Depth, effort: int, selection: Selection
     ) -> tuple[Rows, FloatArray]:
         at_least = depth.k
         if selection.narrowed:

@@ -327,6 +327,7 @@ def tree_rows(
     return np.column_stack([reduced, missing.astype(np.float32)])
 
 
-def tree_query(reduced: npt.NDArray[np.float32], *, metric: str) -> npt.NDArray[np.float32]:
+def tree_query(reduced: npt.NDArray[np.float32], *, metric: str) -> list[float]:
     """One reduced query, float32 (r,), as a tree is asked: with a 0 at the end under ``dot``."""
-    return np.append(reduced, np.float32(0)) if metric == "dot" else reduced
+    numbers: list[float] = reduced.tolist()
+    return [*numbers, 0.0] if metric == "dot" else numbers

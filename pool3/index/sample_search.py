@@ -122,7 +122,7 @@ class _SampleSearch:
         self._entries = entries
         self.clocks = [_Clock() for _ in entries]
 
-    def found(self, sample: int, asked: npt.NDArray[np.float32], n_levels: int) -> _Found:
+    def found(self, sample: int, asked: list[float], n_levels: int) -> _Found:
         """Search at the first levels; rows come nearest first."""
         each = []
         own = self._own_rows[sample]

@@ -50,10 +50,15 @@ class Selection:
     values: tuple[Values, ...] | None = None
     narrowed: bool = False
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """How many rows may be returned, whatever their values."""
         return sum(self.counts)
+
+    @cached_property
+    def shards(self) -> list[int]:
+        """Numbers of the shards that have any."""
+        return [number for number, count in enumerate(self.counts) if count]
 
     @cached_property
     def hits(self) -> int:

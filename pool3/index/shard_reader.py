@@ -102,7 +102,7 @@ class IdRows(ArrowRows):
         """Return one image_id; `value` would take thirty times as long."""
         number, position = self._place(row)
         offsets, text = self._texts[number]
-        return bytes(text[offsets[position] : offsets[position + 1]]).decode()
+        return str(text[offsets[position] : offsets[position + 1]], "utf-8")
 
 
 def _offsets_and_bytes(strings: pa.Array) -> tuple[memoryview, memoryview]:
@@ -160,6 +160,7 @@ class ShardReader:
             self._expect(METADATA, "rows", entry.rows, len(self.metadata))
         self.live = self._open_live()
         self._tree = self._open_tree(reduction.tree_dimension)
+        self._everything = min(self._tree.get_n_trees() * entry.rows, _MAX_SEARCH_K)
         self.stored_vectors = StoredVectors(
             self._files,
             entry.files[VECTORS],
@@ -237,7 +238,7 @@ class ShardReader:
 
     def candidates(
         self,
-        query: npt.NDArray[np.float32],
+        query: list[float],
         *,
         entries: int,
         most: int,
@@ -249,7 +250,7 @@ class ShardReader:
         Parameters
         ----------
         query
-            float32, as `pool3.index.reduction.tree_query` makes it.
+            As `pool3.index.reduction.tree_query` makes it.
         entries
             How many entries of the trees' leaves are gathered at first; four times as many, and
             so on, until `at_least` rows are found.
@@ -272,10 +273,9 @@ class ShardReader:
         most, at_least = min(most, n_passing), min(at_least, most, n_passing)
         # Some more than would do if those that pass were spread evenly.
         asked = most if mask is None else min(n_rows, most * n_rows * 5 // (4 * n_passing or 1) + 8)
-        everything = min(self._tree.get_n_trees() * n_rows, _MAX_SEARCH_K)
         while most:
             rows, found = self._tree.get_nns_by_vector(
-                query.tolist(), asked, search_k=min(entries, everything), include_distances=True
+                query, asked, search_k=min(entries, self._everything), include_distances=True
             )
             near, distances = np.array(rows, dtype=np.int64), np.array(found, dtype=np.float64)
             if mask is not None:
@@ -285,7 +285,7 @@ class ShardReader:
                 return near[:most], distances[:most]
             if len(rows) == asked < n_rows:
                 asked = min(n_rows, 4 * asked)
-            elif len(near) < at_least and entries < everything:
+            elif len(near) < at_least and entries < self._everything:
                 entries *= 4
             else:
                 return near, distances

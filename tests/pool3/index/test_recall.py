@@ -372,7 +372,7 @@ def test_real_queries_find_what_is_promised(make_index, shared_data):
     nearest = np.load(folder / "gt100_l2_u64.npy").astype(np.int64)
     opened = pool3.open(index)
     for k, recall in [(1, 0.95), (10, 0.9), (10, 0.95), (100, 0.9)]:
-        promised = curve.low_at(curve.cheapest(k, recall), k)
+        promised = curve.cheapest(k, recall).low_at(k)
         assert promised >= recall
         _, found = opened.search_batch(queries, k=k, recall=recall)
         last = rows[nearest[:, k - 1]].astype(np.float64) - queries
