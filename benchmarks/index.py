@@ -24,14 +24,16 @@ of what is compared built twice:
 It needs 14 GB of disk below build/ and 4 GB of memory.
 
 Each way builds in a process of its own and searches in another, both pinned to as many cores as
-they are given threads. `build s`, `cpu s` and `peak MiB` are of the first, which reads its rows
-from a file block by block; `cpu s` is what it and the processes that it started spent on cores, and
-does not grow when something else takes them. `search MiB` is the second one's peak of resident
-memory, what it maps included.
-Queries are asked one at a time, Python included; `p50` and `p99` are of one query at the effort
-that reaches the recall, straight lines drawn between the efforts measured. `many/s` is the way's
-own batched search. Recall@10 is by distance: a row counts when it is no farther than the true tenth
-neighbour, whatever distance the way itself states.
+they are given threads. Those that search take turns, each asking every query at every effort before
+the next one does, so that what slows the machine for a while slows all of them. `build s`, `cpu s`
+and `peak MiB` are of the building process, which reads its rows from a file block by block; `cpu s`
+is what it and the processes that it started spent on cores, and does not grow when something else
+takes them. `search MiB` is the searching one's peak of resident memory, what it maps included.
+Queries are asked one at a time, Python included, in three rounds, or in one at an effort that takes
+more than 20 ms a query; `p50` and `p99` are of one query at the effort that reaches the recall,
+straight lines drawn between the efforts measured. `many/s` is the way's own batched search.
+Recall@10 is by distance: a row counts when it is no farther than the true tenth neighbour, whatever
+distance the way itself states.
 
 Figures are kept in build/bench-index/figures.json, each way's on its own, so that a run can be made
 in parts: what is measured again replaces what was there. Plots lie beside it.
@@ -43,7 +45,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -53,6 +54,7 @@ import numpy as np
 
 from benchmarks.index_report import printed, progress
 from benchmarks.index_rivals import WAYS
+from benchmarks.index_turns import taken_in_turn, wait_for_turn
 from benchmarks.index_ways import WORKERS_MIB, Rows, Way, own_peak_mib
 from benchmarks.vectors import GENERATORS, Array, drawn, queries_of
 
@@ -61,7 +63,9 @@ WORK = REPOSITORY / "build" / "bench-index"
 ROWS = 100_000
 QUERIES = 500
 K = 10
-ROUNDS = 2
+ROUNDS = 3
+# An effort whose queries take longer is asked in one round alone.
+SLOW_S = 0.02
 # Distances are compared as far as float32 vectors of unit length tell them apart.
 SLACK = 1e-6
 
@@ -155,33 +159,55 @@ def search(way: Way, rows: Rows, folder: Path, threads: int, count: int) -> dict
     started = time.perf_counter()
     way.open(rows, folder, threads)
     opening_s = time.perf_counter() - started
-    points, answers = [], []
-    for effort in way.efforts(K):
-        way.tune(effort)
+    tried = [Tried(effort) for effort in way.efforts(K)]
+    for _ in range(ROUNDS):
+        wait_for_turn()
+        for one in tried:
+            if not one.is_slow:
+                one.ask(way, queries, threads)
+    peak = peak_mib()
+    points = [one.figures(rows, queries, truth) for one in tried]
+    return {"opening_s": opening_s, "peak_mib": peak, "points": points}
+
+
+class Tried:
+    """One effort of a way, and what came of it."""
+
+    def __init__(self, effort: Any) -> None:
+        self.effort = effort
+        self.numbers = np.empty((0, K), dtype=np.int64)
+        self.seconds: list[Array] = []
+        self.many_s: list[float] = []
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a query of the round before took too long for another round."""
+        return bool(self.seconds) and float(np.median(self.seconds[-1])) > SLOW_S
+
+    def ask(self, way: Way, queries: Array, threads: int) -> None:
+        """Ask all queries at once, and then one after the other."""
+        way.tune(self.effort)
         way.find_many(queries[:50], K, threads)  # pages and caches; not timed
         started = time.perf_counter()
         way.find_many(queries, K, threads)
-        many = len(queries) / (time.perf_counter() - started)
-        numbers, seconds = asked_singly(way, queries)
-        answers.append(numbers)
-        points.append({"effort": effort, "many_per_s": many, **quantiles(seconds)})
-    figures = {"opening_s": opening_s, "peak_mib": peak_mib(), "points": points}
-    for point, numbers in zip(points, answers, strict=True):
-        point["recall"] = recall_of(rows, queries, truth, numbers)
-    return figures
-
-
-def asked_singly(way: Way, queries: Array) -> tuple[Array, Array]:
-    """Ask one query after the other; returns row numbers and seconds."""
-    numbers = np.full((len(queries), K), -1)
-    seconds = np.empty((ROUNDS, len(queries)))
-    for turn in range(ROUNDS):
+        self.many_s.append(time.perf_counter() - started)
+        self.numbers = np.full((len(queries), K), -1)
+        seconds = np.empty(len(queries))
         for at, query in enumerate(queries):
             started = time.perf_counter()
             found = way.find(query, K)
-            seconds[turn, at] = time.perf_counter() - started
-            numbers[at, : len(found)] = found
-    return numbers, seconds
+            seconds[at] = time.perf_counter() - started
+            self.numbers[at, : len(found)] = found
+        self.seconds.append(seconds)
+
+    def figures(self, rows: Rows, queries: Array, truth: Array) -> dict[str, Any]:
+        """Return the effort, its recall, and what it takes."""
+        return {
+            "effort": self.effort,
+            "many_per_s": len(queries) / float(np.median(self.many_s)),
+            **quantiles(np.concatenate(self.seconds)),
+            "recall": recall_of(rows, queries, truth, self.numbers),
+        }
 
 
 def quantiles(seconds: Array) -> dict[str, float]:
@@ -195,32 +221,36 @@ def peak_mib() -> float:
     return own_peak_mib() + sum(WORKERS_MIB.values())
 
 
-def measured(arguments: argparse.Namespace, data: str, way: str, threads: int) -> None:
-    """Measure one way in processes of its own, and keep what they say."""
-    key = f"{data}/{arguments.rows}/{way}/{threads}"
+def measured(arguments: argparse.Namespace, data: str, threads: int) -> None:
+    """Measure all ways on one data set, in processes of their own, and keep what they say."""
+    environment = {
+        **os.environ,
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
+    }
+    ways = arguments.ways.split(",")
     for phase in ("build", "search"):
         if arguments.only not in (None, phase):
             continue
-        progress(f"{key} {phase}")
-        environment = {
-            **os.environ,
-            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
-        }
-        names = ["--data", data, "--ways", way, "--threads", str(threads)]
-        names += ["--rows", str(arguments.rows), "--queries", str(arguments.queries)]
-        command = [sys.executable, "-m", "benchmarks.index", *names]
-        answer = subprocess.run(
-            [*command, "--phase", phase],
-            cwd=REPOSITORY,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if answer.returncode:
-            progress(f"{key} {phase} ended with status {answer.returncode}; left out")
-            return
-        keep(key, phase, json.loads(answer.stdout.splitlines()[-1]))
+        # Builds one after the other, searches in turn.
+        together = [[way] for way in ways] if phase == "build" else [ways]
+        for some in together:
+            commands = {way: _command(arguments, data, way, threads, phase) for way in some}
+            progress(f"{data}, {threads} threads, {phase}: {', '.join(some)}")
+            for way, answer in taken_in_turn(commands, REPOSITORY, environment):
+                if answer is None:
+                    progress(f"{way} failed; left out")
+                else:
+                    keep(f"{data}/{arguments.rows}/{way}/{threads}", phase, json.loads(answer))
+
+
+def _command(
+    arguments: argparse.Namespace, data: str, way: str, threads: int, phase: str
+) -> list[str]:
+    """Return the command of one phase of one way."""
+    names = {"data": data, "ways": way, "threads": threads, "phase": phase}
+    names.update(rows=arguments.rows, queries=arguments.queries)
+    flags = [part for name, value in names.items() for part in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "benchmarks.index", *flags]
 
 
 def keep(key: str, phase: str, found: dict[str, Any]) -> None:
@@ -233,10 +263,11 @@ def keep(key: str, phase: str, found: dict[str, Any]) -> None:
 
 
 def one_phase(arguments: argparse.Namespace) -> None:
-    """Do one phase of one way in this process, pinned to its cores; prints the figures."""
+    """Do one phase of one way in this process, pinned to its cores, in its turns."""
     threads = int(arguments.threads)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     parent = WORK / f"{arguments.data}-{arguments.rows}"
+    wait_for_turn()
     subject = WAYS[arguments.ways], opened(parent), parent / arguments.ways, threads
     found = build(*subject) if arguments.phase == "build" else search(*subject, arguments.queries)
     print(json.dumps(found))
@@ -266,8 +297,7 @@ def main() -> None:
     for data in arguments.data.split(",") if arguments.only != "report" else ():
         prepared(data, arguments.rows)
         for threads in map(int, arguments.threads.split(",")):
-            for way in arguments.ways.split(","):
-                measured(arguments, data, way, threads)
+            measured(arguments, data, threads)
     figures = json.loads((WORK / "figures.json").read_text())
     print(printed(figures, arguments.rows, WORK))
 
