@@ -34,7 +34,7 @@ def with_changes(build: Build, base: Manifest, changes: Changes) -> Manifest | N
     kept = refresh_same(build, base.shards, changes)
     if changes.n_dead:
         unique = uuid.uuid4().hex
-        kept = bury_all(build.index, kept, changes.dead, snapshot=build.snapshot, unique=unique)
+        kept = bury_all(build.index, kept, changes.dead(), snapshot=build.snapshot, unique=unique)
     with report.timed("build"):
         built = _added(build, base, reduction, changes)
     new = [built.shards[number] for number in sorted(built.shards)]
@@ -89,8 +89,7 @@ def _added(build: Build, base: Manifest, reduction: Reduction, changes: Changes)
     settings = replace(
         shard_settings(build, base.vectors_dtype), first_number=len(base.shards), unseen=True
     )
-    wanted = rows.join(changes.added(), on="image_id", how="left_semi")
-    return built_shards(wanted, settings, reduction, n_shards)
+    return built_shards(changes.added_among(rows), settings, reduction, n_shards)
 
 
 def _unseen(base: Manifest, built: Built, n_added: int) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import LeftOut, usable_rows
@@ -39,13 +41,18 @@ NEWS_SCHEMA = T.StructType(
     ]
 )
 
-# How many ids of the table are sent to every task that lists rows of the index.
-_MOST_BROADCAST = 200_000
+# How many rows of the changed files the driver holds, and sends the ids of to every task that lists
+# rows of the index.
+_MOST_HELD = 200_000
 
-# Of a row of the index and of the table, joined by id.
-_SAME = "shard IS NOT NULL AND found <=> digest"
-_DEAD = "shard IS NOT NULL AND NOT (found <=> digest)"
-_ADDED = "found IS NOT NULL AND NOT (found <=> digest)"
+#: What became of a row: by the digest of its vector in the index and in the table.
+SAME, ADDED, MOVED, DEAD = "same", "added", "moved", "dead"
+
+_INDEXED = pa.schema(
+    [("image_id", pa.string()), ("shard", pa.int32()), ("row", pa.int32()), ("digest", pa.int64())]
+)
+_FOUND = pa.schema([("image_id", pa.string()), ("found", pa.int64()), ("wide", pa.bool_())])
+_COMPARED = pa.schema([*_INDEXED, *list(_FOUND)[1:], ("change", pa.string())])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +64,11 @@ class Changes:
     files
         The files of the table that hold every new, changed or rewritten row.
     rows
-        ``image_id, shard, row, digest, found, wide``: of every row that was compared, where it
-        stands in the index (null: nowhere), and its digest in the table (null: not there, or not
-        usable).
-    dead
-        Rows that no search may find any more, by shard.
+        ``image_id, shard, row, digest, found, wide, change``: of every row that was compared, where
+        it stands in the index (null: nowhere), its digest in the table (null: not there, or not
+        usable), and what became of it (null: it is nowhere).
+    buried
+        ``image_id, shard, row`` of those that no search may find any more.
     n_added, n_moved, n_same
         How many rows are new to the index, with this vector; how many of those take the place of
         one that dies; how many stand there as they are.
@@ -73,7 +80,7 @@ class Changes:
 
     files: tuple[TableFile, ...]
     rows: DataFrame
-    dead: dict[int, DeadRows]
+    buried: pa.Table
     n_added: int
     n_moved: int
     n_same: int
@@ -83,20 +90,31 @@ class Changes:
     @property
     def n_dead(self) -> int:
         """How many rows die."""
-        return sum(map(len, self.dead.values()))
+        return int(self.buried.num_rows)
+
+    def dead(self) -> dict[int, DeadRows]:
+        """Return the rows that die, by shard."""
+        shards, rows = (self.buried.column(name).to_numpy() for name in ("shard", "row"))
+        return {
+            int(shard): np.sort(rows[shards == shard]).astype(np.uint32)
+            for shard in np.unique(shards)
+        }
 
     def dead_ids(self) -> list[str]:
         """Return the ids of the rows that die."""
-        ids: list[str] = self.rows.where(_DEAD).select("image_id").toArrow().column(0).to_pylist()
+        ids: list[str] = self.buried.column("image_id").to_pylist()
         return ids
 
-    def added(self) -> DataFrame:
-        """Return the ids whose rows the index needs: new ones, and those with another vector."""
-        return self.rows.where(_ADDED).select("image_id")
+    def added_among(self, rows: DataFrame) -> DataFrame:
+        """Return those of the files' usable rows that the index needs."""
+        if not self.n_same:
+            return rows
+        added = self.rows.where(F.col("change").isin(ADDED, MOVED)).select("image_id")
+        return rows.join(added, on="image_id", how="left_semi")
 
     def same(self) -> DataFrame:
         """Return ``image_id, shard, row`` of those that stand in the index as they are."""
-        return self.rows.where(_SAME).select("image_id", "shard", "row")
+        return self.rows.where(F.col("change") == SAME).select("image_id", "shard", "row")
 
 
 def digest_rows(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunction:
@@ -142,31 +160,101 @@ def find_changes(spark: SparkSession, table: FeatureTable, base: Manifest, index
     changed = changed_files(table, base)
     files, lost = (table.files, ()) if changed is None else changed
     function = digest_rows(table, dimension=base.dimension, metric=base.metric)
-    news = _over_files(spark, files, function, NEWS_SCHEMA).persist()
-    found = news.where("image_id is not null").select("image_id", "found", "wide")
-    if lost:
-        found = _with_lost(found, _over_files(spark, lost, list_ids(table), ID_SCHEMA))
-    indexed = indexed_rows(spark, index, base.shards)
-    # Of the whole table, what it does not hold is dead; of some files, only what they held.
-    how = "full_outer" if changed is None else "right_outer"
-    if changed is not None and sum(file.rows for file in (*files, *lost)) <= _MOST_BROADCAST:
-        # Else all rows of the index would be shuffled and sorted for a few.
-        ids = F.broadcast(found.select("image_id"))
-        indexed = F.broadcast(indexed.join(ids, on="image_id", how="left_semi"))
-    rows = indexed.join(found, on="image_id", how=how).persist()
-    n_same, n_added, n_moved, n_wide = _counted(rows)
-    left_out = _left_out(news)
-    news.unpersist()
+    news = _over_files(spark, files, function, NEWS_SCHEMA)
+    gone = _over_files(spark, lost, list_ids(table), ID_SCHEMA)
+    if changed is not None and sum(file.rows for file in (*files, *lost)) <= _MOST_HELD:
+        compared = _few_compared(spark, news.toArrow(), gone.toArrow(), base, index)
+    else:
+        compared = _compared(news.persist(), gone, base, index, whole=changed is None)
+    counts = {change: n for change, n, _ in compared.counts}
     return Changes(
         files=tuple(files),
-        rows=rows,
-        dead=_dead(rows),
-        n_added=n_added,
-        n_moved=n_moved,
-        n_same=n_same,
-        wide=n_wide > 0,
-        left_out=left_out,
+        rows=compared.rows,
+        buried=compared.buried,
+        n_added=counts.get(ADDED, 0) + counts.get(MOVED, 0),
+        n_moved=counts.get(MOVED, 0),
+        n_same=counts.get(SAME, 0),
+        wide=any(wide and change in (ADDED, MOVED) for change, _, wide in compared.counts),
+        left_out=compared.left_out,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """The rows that were compared: themselves, and what is told of them.
+
+    `counts` has each change, how many rows it became of, and whether one of these is wide.
+    """
+
+    rows: DataFrame
+    buried: pa.Table
+    counts: list[tuple[str | None, int, bool | None]]
+    left_out: LeftOut
+
+
+def _few_compared(
+    spark: SparkSession, news: pa.Table, gone: pa.Table, base: Manifest, index: str
+) -> _Compared:
+    """Compare so few rows that the driver does it: no row of the index is shuffled for them."""
+    found = news.filter(pc.field("image_id").is_valid()).select(_FOUND.names).cast(_FOUND)
+    # No digest stands beside an id that only lost files hold.
+    found = pa.concat_tables([found, gone], promote_options="default")
+    found = found.group_by("image_id").aggregate([("found", "max"), ("wide", "max")])
+    found = found.select(["image_id", "found_max", "wide_max"]).rename_columns(_FOUND.names)
+    ids = found.column("image_id")
+    indexed = indexed_rows(spark, index, base.shards, among=ids).toArrow().cast(_INDEXED)
+    rows = marked(indexed.join(found, "image_id", join_type="right outer"))
+    counted = rows.group_by("change").aggregate([([], "count_all"), ("wide", "max")])
+    return _Compared(
+        rows=spark.createDataFrame(rows),
+        buried=rows.filter(pc.field("change").isin([MOVED, DEAD])).select(_INDEXED.names[:3]),
+        counts=list(zip(*(column.to_pylist() for column in counted.columns), strict=True)),
+        left_out=_left_out(news),
+    )
+
+
+def _compared(
+    news: DataFrame, gone: DataFrame, base: Manifest, index: str, *, whole: bool
+) -> _Compared:
+    """Compare on Spark: the whole table with the whole index, or some files with it."""
+    found = news.where("image_id is not null").select(_FOUND.names)
+    if not whole:
+        nothing = gone.selectExpr(
+            "image_id", "CAST(NULL AS BIGINT) AS found", "CAST(NULL AS BOOLEAN) AS wide"
+        )
+        grouped = found.unionByName(nothing).groupBy("image_id")
+        found = grouped.agg(F.max("found").alias("found"), F.max("wide").alias("wide"))
+    # Of the whole table, what it does not hold is dead; of some files, only what they held.
+    how = "full_outer" if whole else "right_outer"
+    indexed = indexed_rows(news.sparkSession, index, base.shards)
+    joined = indexed.join(found, on="image_id", how=how)
+    rows = joined.mapInArrow(_mark, from_arrow_schema(_COMPARED)).persist()
+    counted = rows.groupBy("change").agg(F.count("*"), F.max("wide")).collect()
+    buried = rows.where(F.col("change").isin(MOVED, DEAD)).select(_INDEXED.names[:3]).toArrow()
+    left_out = _left_out(news.where("image_id is null").toArrow())
+    news.unpersist()
+    return _Compared(
+        rows=rows, buried=buried, counts=[tuple(row) for row in counted], left_out=left_out
+    )
+
+
+def _mark(batches: Batches) -> Batches:
+    for batch in batches:
+        yield from marked(pa.Table.from_batches([batch])).to_batches()
+
+
+def marked(rows: pa.Table) -> pa.Table:
+    """Add the column ``change`` to rows of an index joined with those of its table, by id."""
+    in_index, in_table = (pc.is_valid(rows.column(name)) for name in ("shard", "found"))
+    same = pc.fill_null(pc.equal(rows.column("found"), rows.column("digest")), False)
+    change = pc.case_when(
+        pc.make_struct(same, pc.and_(in_index, in_table), in_table, in_index),
+        SAME,
+        MOVED,
+        ADDED,
+        DEAD,
+    )
+    return rows.append_column("change", change.cast(pa.string())).select(_COMPARED.names)
 
 
 def _over_files(
@@ -176,37 +264,13 @@ def _over_files(
     schema: T.StructType,
 ) -> DataFrame:
     if not files:
-        return spark.createDataFrame([], schema=schema)
+        # Not from a list of nothing, for which Spark would start Python workers.
+        return spark.createDataFrame(to_arrow_schema(schema).empty_table())
     return spread(spark, file_rows(files), FILE_SCHEMA, len(files)).mapInArrow(function, schema)
 
 
-def _with_lost(found: DataFrame, lost: DataFrame) -> DataFrame:
-    """Add the ids that only lost files hold: no digest stands beside those."""
-    nothing = lost.selectExpr(
-        "image_id", "CAST(NULL AS BIGINT) AS found", "CAST(NULL AS BOOLEAN) AS wide"
-    )
-    grouped = found.unionByName(nothing).groupBy("image_id")
-    return grouped.agg(F.max("found").alias("found"), F.max("wide").alias("wide"))
-
-
-def _counted(rows: DataFrame) -> Sequence[int]:
-    conditions = (_SAME, _ADDED, f"{_DEAD} AND {_ADDED}", f"wide AND {_ADDED}")
-    counts = rows.agg(*[F.count_if(F.expr(condition)) for condition in conditions]).collect()
-    return tuple(counts[0])
-
-
-def _dead(rows: DataFrame) -> dict[int, DeadRows]:
-    lost = rows.where(_DEAD).select("shard", "row").toArrow()
-    shards, numbers = lost.column("shard").to_numpy(), lost.column("row").to_numpy()
-    return {
-        int(shard): np.sort(numbers[shards == shard]).astype(np.uint32)
-        for shard in np.unique(shards)
-    }
-
-
-def _left_out(news: DataFrame) -> LeftOut:
-    told = news.where("left_out is not null").select("left_out").toArrow().column(0).to_pylist()
+def _left_out(news: pa.Table) -> LeftOut:
     left_out = LeftOut()
-    for text in told:
+    for text in news.column("left_out").drop_null().to_pylist():
         left_out.merge(LeftOut.from_dict(json.loads(text)))
     return left_out

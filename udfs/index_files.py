@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
@@ -63,23 +64,26 @@ def open_vectors(index_uri: str, entry: ShardEntry) -> npt.NDArray[Any]:
         return read_array(held.path, uri, mmap_mode="r")
 
 
-def list_indexed(index_uri: str) -> TaskFunction:
+def list_indexed(index_uri: str, among: pa.ChunkedArray | None) -> TaskFunction:
     """Return the function that yields the live rows of some shards, as `INDEXED_SCHEMA` has it."""
+    wanted = None if among is None else among.combine_chunks()
 
     def run(batches: Batches) -> Batches:
         for entry in shards_of(batches):
             live = live_mask(index_uri, entry)
             start = 0
             for batch in open_rows(index_uri, entry, IDS).table().to_batches():
-                rows = np.arange(start, start + batch.num_rows, dtype=np.int32)
+                ids, rows = batch.column("image_id"), np.arange(start, start + batch.num_rows)
                 start += batch.num_rows
                 kept = live[rows]
+                if wanted is not None:
+                    kept &= pc.is_in(ids, value_set=wanted).to_numpy(zero_copy_only=False)
                 digests = batch.column("digest").to_numpy().view(np.int64)
                 yield pa.RecordBatch.from_arrays(
                     [
-                        batch.column("image_id").filter(pa.array(kept)),
+                        ids.filter(pa.array(kept)),
                         pa.array(np.full(int(kept.sum()), entry.number, dtype=np.int32)),
-                        pa.array(rows[kept]),
+                        pa.array(rows[kept].astype(np.int32)),
                         pa.array(digests[kept]),
                     ],
                     names=INDEXED_SCHEMA.names,
@@ -88,8 +92,25 @@ def list_indexed(index_uri: str) -> TaskFunction:
     return run
 
 
-def indexed_rows(spark: SparkSession, index_uri: str, entries: Sequence[ShardEntry]) -> DataFrame:
-    """Return the live rows of shards, as `INDEXED_SCHEMA` has them."""
+def indexed_rows(
+    spark: SparkSession,
+    index_uri: str,
+    entries: Sequence[ShardEntry],
+    *,
+    among: pa.ChunkedArray | None = None,
+) -> DataFrame:
+    """Return the live rows of shards, as `INDEXED_SCHEMA` has them.
+
+    Parameters
+    ----------
+    spark
+    index_uri
+        Canonical uri of the index's root.
+    entries
+        The shards.
+    among
+        string: the ids of interest, which every task is sent; all when None.
+    """
     if not any(entry.rows for entry in entries):
         return spark.createDataFrame([], schema=INDEXED_SCHEMA)
-    return shard_frame(spark, entries).mapInArrow(list_indexed(index_uri), INDEXED_SCHEMA)
+    return shard_frame(spark, entries).mapInArrow(list_indexed(index_uri, among), INDEXED_SCHEMA)

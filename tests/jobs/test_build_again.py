@@ -21,6 +21,7 @@ from pool3.index.manifest import METADATA, TREE, Manifest
 from pool3.index.publication import newest_published, newest_snapshot, publish, read_manifest
 from pool3.report import Report
 from tests.jobs.index_tables import LakeTable, some_vectors
+from udfs import changes
 
 IDS = [f"picture {n:03d}" for n in range(90)]
 
@@ -67,6 +68,12 @@ def assert_finds(index: str, lake: LakeTable, labels: bool = True) -> None:
         assert told == {image_id: lake.labels()[image_id] for image_id in ids}
 
 
+@pytest.fixture(params=[10**6, 0], ids=["compared by the driver", "compared on Spark"])
+def either_comparison(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_MOST_HELD", request.param)
+
+
+@pytest.mark.usefixtures("either_comparison")
 def test_only_what_changed_is_built_and_a_search_finds_just_that(
     spark: SparkSession, lake: LakeTable, index: str
 ) -> None:
@@ -90,6 +97,7 @@ def test_only_what_changed_is_built_and_a_search_finds_just_that(
     assert len(pool3.open(index, snapshot=1)) == 60
 
 
+@pytest.mark.usefixtures("either_comparison")
 def test_nothing_new_makes_no_snapshot_whatever_became_of_the_files(
     spark: SparkSession, lake: LakeTable, index: str
 ) -> None:
