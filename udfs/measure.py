@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import SparkSession
 
+from pool3.distances import FloatArray
 from pool3.index.fields import Fields
 from pool3.index.manifest import EVIDENCE, IDS, FileEntry, Manifest
 from pool3.index.recall_steps import curved, search_shard, with_levels
@@ -29,13 +30,18 @@ _ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What a task needs to search a shard of a snapshot-to-be with the samples; broadcast."""
+    """What a task needs to search a shard of a snapshot-to-be with the samples; broadcast.
+
+    `within` is how far each sample's neighbours in the base snapshot are known, float64 (s,): what
+    lies beyond in an added shard is no news. None where all shards are measured.
+    """
 
     index_uri: str
     manifest: Manifest
     reduction: Reduction
     ids: Sequence[str]
     queries: npt.NDArray[np.float32]
+    within: FloatArray | None
 
 
 def with_recall(
@@ -73,6 +79,7 @@ def with_recall(
         reduction=reduction,
         ids=picked[0],
         queries=picked[1],
+        within=None if before is None else before.neighbours.radius,
     )
     manifest, parts = _collected(spark, opened)
     if before is None:
@@ -98,7 +105,12 @@ def search_samples(opened: Any) -> TaskFunction:
         for entry in shards_of(batches):
             reader = ShardReader(index.index_uri, entry, index.manifest, index.reduction)
             file, part = search_shard(
-                index.index_uri, reader, index.reduction, index.ids, index.queries
+                index.index_uri,
+                reader,
+                index.reduction,
+                index.ids,
+                index.queries,
+                within=index.within,
             )
             yield summary({"number": entry.number, "file": asdict(file)}, part.to_bytes())
 

@@ -57,6 +57,7 @@ def exact_nearest(
     most: int,
     own_rows: Rows | None = None,
     live: npt.NDArray[np.bool_] | None = None,
+    within: FloatArray | None = None,
 ) -> Nearest:
     """Find the nearest rows of each query, exactly.
 
@@ -76,6 +77,9 @@ def exact_nearest(
         int64, (q,): a row that the query itself stands in, which does not count; -1 for none.
     live
         bool, (n,): the rows that count; all of them when None.
+    within
+        float64, (q,): distances beyond which no row is wanted; `radius` is no larger. None for no
+        limit.
 
     Raises
     ------
@@ -93,15 +97,18 @@ def exact_nearest(
     check_metric(metric)
     own = np.full(len(queries), -1, dtype=np.int64) if own_rows is None else own_rows
     counted = np.ones(len(vectors), dtype=np.bool_) if live is None else live
+    reach = np.full(len(queries), np.inf) if within is None else within
     found = Nearest(
         np.full((len(queries), most), -1, dtype=np.int64),
         np.full((len(queries), most), np.inf),
-        np.full(len(queries), np.inf),
+        reach.copy(),
     )
     unproven = np.arange(len(queries))
     for spare in _SPARE_ROWS if len(vectors) else ():
         bounds = _Bounds(queries[unproven], vectors, metric)
-        rows, beyond = _smallest_bounds(bounds, vectors, most + spare, own[unproven], counted)
+        rows, beyond = _smallest_bounds(
+            bounds, vectors, most + spare, own[unproven], counted, reach[unproven]
+        )
         left = [
             query
             for query, near, least in zip(unproven, rows, beyond, strict=True)
@@ -131,8 +138,8 @@ def _measure(
     measured = distances(queries[query], vectors[near], metric)
     order = np.argsort(measured, kind="stable")[:most]
     rows, nearest = near[order], measured[order]
-    seen_all = np.isinf(beyond) and len(near) <= most
-    radius = np.inf if seen_all else min(beyond, float(nearest[-1]))
+    seen_all = len(near) <= most
+    radius = beyond if seen_all else min(beyond, float(nearest[-1]))
     kept = int(np.searchsorted(nearest, radius, side="right"))
     found.rows[query], found.distances[query], found.radius[query] = -1, np.inf, radius
     found.rows[query, :kept], found.distances[query, :kept] = rows[:kept], nearest[:kept]
@@ -192,6 +199,12 @@ class _Bounds:
         squares = np.maximum(bounds, 0.0)
         return squares / 2 if self._metric == "angular" else np.sqrt(squares) / self._scale
 
+    def of_distances(self, far: FloatArray) -> FloatArray:
+        """Return what `as_distances` makes distances of, float64."""
+        if self._metric == "dot":
+            return far * self._scale**2
+        return far * 2 if self._metric == "angular" else (far * self._scale) ** 2
+
     def _prepared(self, rows: npt.NDArray[Any]) -> Float32Array:
         wide = _as_float32(rows)
         if self._metric == "angular":
@@ -224,8 +237,13 @@ def _smallest_bounds(
     width: int,
     own_rows: Rows,
     live: npt.NDArray[np.bool_],
+    reach: FloatArray,
 ) -> tuple[Rows, FloatArray]:
-    """Return the rows with the smallest bounds, (q, width), and how far all others are at least."""
+    """Return the rows with the smallest bounds, (q, width), and how far all others are at least.
+
+    Rows beyond `reach` are left out.
+    """
+    limit = np.nextafter(bounds.of_distances(reach).astype(np.float32), np.float32(np.inf))
     kept = np.full((len(own_rows), width), np.inf, dtype=np.float32)
     rows = np.full((len(own_rows), width), -1, dtype=np.int64)
     for start in range(0, len(vectors), _BLOCK_ROWS):
@@ -233,10 +251,12 @@ def _smallest_bounds(
         block[:, ~live[start : start + _BLOCK_ROWS]] = np.inf
         own = np.flatnonzero((own_rows >= start) & (own_rows < start + block.shape[1]))
         block[own, own_rows[own] - start] = np.inf
+        block[block > limit[:, None]] = np.inf
         both = np.concatenate([kept, block], axis=1)
         best = np.argpartition(both, width - 1, axis=1)[:, :width]
         kept = np.take_along_axis(both, best, axis=1)
         older = np.take_along_axis(rows, np.minimum(best, width - 1), axis=1)
         rows = np.where(best < width, older, best - width + start)
         rows[np.isinf(kept)] = -1
-    return rows, bounds.as_distances(kept.max(axis=1).astype(np.float64))
+    beyond = bounds.as_distances(kept.max(axis=1).astype(np.float64))
+    return rows, np.minimum(beyond, reach)

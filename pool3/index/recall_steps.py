@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3 import storage
+from pool3.distances import FloatArray
 from pool3.index.effort import added_search_k, levels, shard_search_k
 from pool3.index.evidence import Evidence
 from pool3.index.manifest import EVIDENCE, FileEntry, Manifest, ShardEntry
@@ -57,6 +58,8 @@ def search_shard(
     reduction: Reduction,
     ids: Sequence[str],
     queries: npt.NDArray[np.float32],
+    *,
+    within: FloatArray | None = None,
 ) -> tuple[FileEntry, Neighbours]:
     """Store what one shard finds for the samples, and tell what it should find.
 
@@ -68,6 +71,8 @@ def search_shard(
         The index's.
     ids, queries
         Of the samples: s strings, and float32, (s, d).
+    within
+        float64, (s,): up to which distance neighbours are of interest; None for no limit.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def search_shard(
     neighbours among its live rows.
     """
     metric = reduction.metric
-    part = exact_part(reader, ids, queries, metric)
+    part = exact_part(reader, ids, queries, metric, within=within)
     evidence = collect(
         reader, reduction, ids, queries, part, entries=reader.entry.search_k, metric=metric
     )

@@ -80,7 +80,12 @@ class Neighbours:
 
 
 def exact_part(
-    reader: ShardReader, ids: Sequence[str], queries: Queries, metric: str
+    reader: ShardReader,
+    ids: Sequence[str],
+    queries: Queries,
+    metric: str,
+    *,
+    within: FloatArray | None = None,
 ) -> Neighbours:
     """Find the exact neighbours of each sample among the live rows of one shard.
 
@@ -92,6 +97,8 @@ def exact_part(
         s ids of the samples, and float32, (s, d).
     metric
         The index's.
+    within
+        float64, (s,): beyond this no row is of interest; None for no limit.
     """
     own = [reader.find(image_id) for image_id in ids]
     found = exact_nearest(
@@ -101,6 +108,7 @@ def exact_part(
         most=KNOWN,
         own_rows=np.array([-1 if row is None else row for row in own], dtype=np.int64),
         live=reader.live,
+        within=within,
     )
     keys = np.zeros(found.rows.shape, dtype=np.uint64)
     present = found.rows >= 0

@@ -78,6 +78,24 @@ def test_each_row_within_the_radius_is_known_and_measured_exactly(case, metric, 
             assert found.radius[at] == ascending[-1]
 
 
+@given(CASES, st.sampled_from(METRICS), st.integers(1, 30), st.integers(0, 119))
+def test_beyond_what_is_wanted_nothing_is_known(case, metric, most, far):
+    queries, rows = drawn(case)
+    assume(len(rows))
+    true = np.array([distances(query, rows, metric) for query in queries]).reshape(-1, len(rows))
+    within = np.sort(true, axis=1)[:, far % len(rows)]
+    with patch.object(exact, "_BLOCK_ROWS", 16):
+        found = exact_nearest(queries, rows, metric, most=most, within=within)
+    assert (found.radius <= within).all()
+    for at in range(len(queries)):
+        known = found.distances[at][found.rows[at] >= 0]
+        wanted = np.sort(true[at][true[at] <= within[at]])[:most]
+        np.testing.assert_array_equal(known, wanted[: len(known)])
+        # All that are nearer than the radius, which falls short only where there are too many.
+        assert (true[at] < found.radius[at]).sum() <= len(known)
+        assert found.radius[at] == within[at] or len(known) == most
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_thousands_of_equal_rows_stay_out_and_are_told_of(metric):
     rng = np.random.default_rng(7)
