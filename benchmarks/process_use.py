@@ -1,4 +1,4 @@
-"""Resident memory of processes and of all below them, and the page cache of files."""
+"""What processes and all below them use: resident memory and cores; the page cache of files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,28 @@ from pathlib import Path
 EVERY_S = 0.25
 
 
-class TreeMemory:
-    """Peaks in MiB over all processes below one: the largest of each kind, and all together."""
+class TreeUse:
+    """What all processes below one use.
+
+    Attributes
+    ----------
+    peaks
+        MiB: of the largest process of each kind, and of all together.
+    """
 
     def __init__(self, root: int) -> None:
         self.peaks: dict[str, float] = {}
+        self._cpu_s: dict[int, float] = {}
         self._root = root
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> TreeMemory:
+    @property
+    def cpu_s(self) -> float:
+        """Seconds that they spent on cores; the last quarter of a second of each may be missing."""
+        return sum(self._cpu_s.values())
+
+    def __enter__(self) -> TreeUse:
         self._thread.start()
         return self
 
@@ -29,7 +41,8 @@ class TreeMemory:
     def _watch(self) -> None:
         while not self._done.wait(EVERY_S):
             now = {"all processes, all": 0.0}
-            for kind, memory in _below(self._root):
+            for pid, kind, memory in _below(self._root):
+                self._cpu_s[pid] = _cpu_s(pid) or self._cpu_s.get(pid, 0.0)
                 for name, mib in memory.items():
                     key = f"{kind}, {name}"
                     now[key] = max(now.get(key, 0.0), mib)
@@ -38,16 +51,12 @@ class TreeMemory:
                 self.peaks[key] = max(self.peaks.get(key, 0.0), round(mib))
 
 
-def _below(root: int) -> list[tuple[str, dict[str, float]]]:
-    """Return kind and memory of each process below one."""
+def _below(root: int) -> list[tuple[int, str, dict[str, float]]]:
+    """Return id, kind and memory of each process below one."""
     parents: dict[int, int] = {}
     for place in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(place.name)] = int(
-                (place / "stat").read_text().rpartition(")")[2].split()[1]
-            )
-        except OSError:
-            continue
+        if facts := _stat(int(place.name)):
+            parents[int(place.name)] = int(facts[1])
     wanted, found = {root}, []
     for pid in sorted(parents):
         line, at = [pid], pid
@@ -56,7 +65,21 @@ def _below(root: int) -> list[tuple[str, dict[str, float]]]:
             line.append(at)
         if wanted.intersection(line):
             found.append(pid)
-    return [(kind, memory) for pid in found for kind, memory in _described(pid)]
+    return [(pid, kind, memory) for pid in found for kind, memory in _described(pid)]
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the system states of a process after its name; nothing when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the seconds that a process spent on cores, those of its children left out."""
+    ticks = _stat(pid)[11:13]  # for itself, and in the system for it
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def _described(pid: int) -> list[tuple[str, dict[str, float]]]:
