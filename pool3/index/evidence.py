@@ -8,20 +8,15 @@ that die later are left out when recall is measured (`pool3.index.recall`).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
 from pool3.distances import FloatArray
 from pool3.errors import InvalidIndex
+from pool3.index import tensor_files
 from pool3.index.sample_picker import Keys
-
-FORMAT_VERSION = 1
 
 #: The deepest re-ranking that is measured: so many rows of each shard are kept for each level.
 MAX_RERANK = 400
@@ -64,8 +59,7 @@ class Evidence:
 
     def to_bytes(self) -> bytes:
         """Serialise as safetensors."""
-        facts = json.dumps({"format_version": FORMAT_VERSION})
-        return bytes(save_tensors(dict(vars(self)), metadata={"pool3": facts}))
+        return tensor_files.written(vars(self))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Evidence:
@@ -76,9 +70,10 @@ class Evidence:
         InvalidIndex
             When it is something else.
         """
+        tensors = tensor_files.read(data, "this is no evidence of a shard")
         try:
-            evidence = cls(**load_tensors(data))
-        except (SafetensorError, TypeError) as error:
+            evidence = cls(**tensors)
+        except TypeError as error:
             raise InvalidIndex(f"this is no evidence of a shard: {error}") from error
         lengths = {len(evidence.rows), len(evidence.reduced), len(evidence.exact)}
         lengths |= {len(evidence.first), int(evidence.starts[-1])}

@@ -9,19 +9,18 @@ are then those of the largest inner product (Bachrach et al., RecSys 2014). Vect
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from pool3.distances import FloatArray, check_metric, squared_norms, unit_rows
 from pool3.errors import InvalidIndex, UsageError
+from pool3.index import tensor_files
 from pool3.index.vectors import DTYPES, rounding_error
 
 MAX_DIMENSION = 128
@@ -30,8 +29,6 @@ MAX_DIMENSION = 128
 # vectors lie from their mean: distances between them are then right to about that share. Overflow
 # (infinite error), underflow and a large common offset all break the same bound.
 _MAX_ROUNDING_SHARE = 1e-3
-
-FORMAT_VERSION = 1
 
 # Rows that are reduced at a time: of 2048 numbers in float64, 2 MB, which a core's own cache holds.
 # All of 2048 rows at once take 2.3 times as long.
@@ -226,15 +223,11 @@ class Reduction:
         """Serialise a PCA as safetensors."""
         if self.mean is None or self.components is None:
             raise ValueError("without PCA there is nothing to write")
-        facts = {
-            "format_version": FORMAT_VERSION,
-            "metric": self.metric,
-            "explained_variance": self.explained_variance,
-        }
-        # One key, since safetensors does not keep the order of several.
-        metadata = {"pool3": json.dumps(facts, sort_keys=True)}
-        tensors = {"mean": self.mean, "components": self.components}
-        return bytes(save_tensors(tensors, metadata=metadata))
+        return tensor_files.written(
+            {"mean": self.mean, "components": self.components},
+            metric=self.metric,
+            explained_variance=self.explained_variance,
+        )
 
 
 def load_reduction(
@@ -245,12 +238,13 @@ def load_reduction(
     Raises
     ------
     InvalidIndex
-        When the tensors are not there or not of the shapes that the manifest states.
+        When the tensors are not there or not of the shapes that the manifest states, or in a
+        format that this release does not know.
     """
+    tensors = tensor_files.read(data, "this is no reduction")
     try:
-        tensors = load_tensors(data)
         mean, components = tensors["mean"], tensors["components"]
-    except (SafetensorError, KeyError) as error:
+    except KeyError as error:
         raise InvalidIndex(f"the reduction holds no mean and components: {error}") from error
     if mean.shape != (dimension,) or components.shape != (reduced, dimension):
         raise InvalidIndex(

@@ -9,23 +9,20 @@ Deliberately not here: what a search finds of them (`pool3.index.evidence`, `poo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from pool3.distances import FloatArray
 from pool3.errors import InvalidIndex
+from pool3.index import tensor_files
 from pool3.index.exact import exact_nearest
 from pool3.index.sample_picker import Keys, sample_keys, text_tensors, texts_of
 from pool3.index.shard_reader import ShardReader
-
-FORMAT_VERSION = 1
 
 #: How many neighbours of each sample are kept: so many that, when half of them have died,
 #: recall@100 can still be measured.
@@ -191,8 +188,7 @@ class SampleQueries:
             **text_tensors("ids", self.ids),
             **self.neighbours.tensors(),
         }
-        facts = json.dumps({"format_version": FORMAT_VERSION})
-        return bytes(save_tensors(tensors, metadata={"pool3": facts}))
+        return tensor_files.written(tensors)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SampleQueries:
@@ -203,11 +199,11 @@ class SampleQueries:
         InvalidIndex
             When it is something else.
         """
+        tensors = tensor_files.read(data, "these are no sample queries")
         try:
-            tensors = load_tensors(data)
             ids, queries = tuple(texts_of("ids", tensors)), tensors["queries"]
             near = Neighbours(tensors["keys"], tensors["distances"], tensors["radius"])
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise InvalidIndex(f"these are no sample queries: {error}") from error
         shape = (len(ids), KNOWN)
         if near.keys.shape != shape or near.distances.shape != shape or len(queries) != len(ids):
