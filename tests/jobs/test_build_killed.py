@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from pool3.index.publication import newest_published
-from tests.conftest import REPOSITORY
 from tests.jobs.index_tables import LakeTable, some_vectors
+from tests.jobs.killed_job import killed_at_its_first_file
 from tests.jobs.test_build_again import assert_finds, build
 
 pytestmark = pytest.mark.slow
@@ -31,22 +26,11 @@ def test_a_build_killed_at_its_writes_leaves_what_was_published(
     lake.put(some_vectors(IDS[:60]))
     build(spark, lake, str(index))
     before = {path: path.stat().st_mtime_ns for path in index.rglob("*") if path.is_file()}
-    present = set(index.glob(pattern))
     old_rows = dict(lake.rows)
     lake.put(some_vectors(IDS[50:], seed=1))
     words = ["build-index", "--features", lake.uri, "--index", str(index)]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [REPOSITORY / "submit.sh", *words, "--n-trees", "5", "--max-shrink", "0.5"],
-            env={**os.environ, "POOL3_PYTHON": sys.executable},
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        deadline = time.monotonic() + 240
-        while set(index.glob(pattern)) == present and time.monotonic() < deadline:
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=30)
-    assert set(index.glob(pattern)) > present, (tmp_path / "log").read_text()
+    words += ["--n-trees", "5", "--max-shrink", "0.5"]
+    killed_at_its_first_file(words, index, pattern, tmp_path / "log")
     assert newest_published(str(index)) == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before
     new_rows, lake.rows = lake.rows, old_rows

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from deltalake import DeltaTable
 
 import pool3
 from tests.conftest import REPOSITORY, free_port
+from tests.jobs.killed_job import killed_at_its_first_file
 from tests.jobs.test_build_index import varied_vectors, write_table
 
 
@@ -118,26 +117,15 @@ def test_a_run_killed_before_its_commit_leaves_the_table_as_it_was(
     words += ["--model", colour_model, "--max-failed", "1"]
     submit(*words)
     before = DeltaTable(str(output)).to_pyarrow_table()
-    present = set(output.glob("*.parquet"))
-    environment = {**os.environ, "POOL3_PYTHON": sys.executable}
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [REPOSITORY / "submit.sh", *words, "--mode", "overwrite"],
-            env=environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        # The parts are stored, the commit has not come: the moment of the most damage.
-        deadline = time.monotonic() + 120
-        while set(output.glob("*.parquet")) == present and time.monotonic() < deadline:
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=30)
-    assert set(output.glob("*.parquet")) > present, (tmp_path / "log").read_text()
+    # The parts are stored, the commit has not come: the moment of the most damage.
+    again = [*words, "--mode", "overwrite"]
+    killed_at_its_first_file(again, output, "*.parquet", tmp_path / "log")
     table = DeltaTable(str(output))
     assert table.version() == 0
     assert table.to_pyarrow_table().equals(before)
     submit(*words)
-    again = DeltaTable(str(output)).to_pyarrow_table()
-    assert sorted(again["image_id"].to_pylist()) == sorted(before["image_id"].to_pylist())
+    after = DeltaTable(str(output)).to_pyarrow_table()
+    assert sorted(after["image_id"].to_pylist()) == sorted(before["image_id"].to_pylist())
 
 
 @pytest.fixture
