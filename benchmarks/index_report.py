@@ -169,6 +169,7 @@ def plot(found: dict[str, Any], title: str, path: Path) -> str:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 6))
+    colours = pyplot.get_cmap("tab20")
     for number, (way, one) in enumerate(found.items()):
         if "search" in one:
             line = frontier(one["search"]["points"], "p50_ms")
@@ -176,7 +177,7 @@ def plot(found: dict[str, Any], title: str, path: Path) -> str:
             missed = [max(1 - recall, 1e-4) for recall, _ in line]
             style = "o-" if way.startswith("pool3") else "x--"
             rates = [1e3 / ms for _, ms in line]
-            axes.plot(missed, rates, style, label=WAYS[way].title, color=f"C{number % 10}")
+            axes.plot(missed, rates, style, label=WAYS[way].title, color=colours(number))
     axes.set(xscale="log", yscale="log", xlabel="recall@10", ylabel="queries a second", title=title)
     ticks = (0.5, 0.2, 0.1, 0.05, 0.01, 0.001, 0.0001)
     axes.set_xticks(ticks, [f"{1 - tick:g}" for tick in ticks[:-1]] + ["all"])
