@@ -32,10 +32,15 @@ from pool3.index.stored_vectors import gathered
 Query = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
-OverShards = Callable[..., Iterable[tuple[Rows, FloatArray]]]
+Found = tuple[Rows, FloatArray]
+OverShards = Callable[..., Iterable[Found]]
 
 # Rows that are read at a time when many are measured.
 _SCAN_BLOCK_ROWS = 4096
+
+
+def _each(near: Callable[[int], Found], numbers: Sequence[int]) -> list[Found]:
+    return [near(number) for number in numbers]
 
 
 class Neighbour(NamedTuple):
@@ -143,20 +148,13 @@ class FanOut:
             vectors[here] = shard.rows_at(np.array([found[at].row for at in here]))
         return vectors
 
-    def _in_threads(
-        self, near: Callable[[int], tuple[Rows, FloatArray]], numbers: Sequence[int]
-    ) -> list[tuple[Rows, FloatArray]]:
-        """Run over shards, a task for each thread rather than for each shard."""
-        if self._workers == 1:
-            return [near(number) for number in numbers]
+    def _in_threads(self, near: Callable[[int], Found], numbers: Sequence[int]) -> list[Found]:
+        """Run over shards, a part of them in each thread and one in this thread itself."""
         dealt = [numbers[start :: self._workers] for start in range(self._workers)]
-        done = self._pool.map(lambda part: [near(number) for number in part], dealt)
-        found = {
-            number: result
-            for part, results in zip(dealt, done, strict=True)
-            for number, result in zip(part, results, strict=True)
-        }
-        return [found[number] for number in numbers]
+        others = [self._pool.submit(_each, near, part) for part in dealt[1:] if part]
+        results = [_each(near, dealt[0]), *(other.result() for other in others)]
+        # Dealt like cards, and gathered again.
+        return [results[at % self._workers][at // self._workers] for at in range(len(numbers))]
 
     def _nearest(
         self,
