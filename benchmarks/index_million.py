@@ -6,7 +6,7 @@ usage: python -m benchmarks.index_million [--rows 1000000] [--added 10000] [--st
     python -m benchmarks.index_million --rows 9000 --added 500    a small trial
     python -m benchmarks.index_million --steps search   measures a built index again
 
-On two cores with other work beside it: table four minutes, build 22, search one, add three.
+On two cores with nothing beside it: table three minutes, build six, search and add one each.
 It needs 24 GB of free disk, and looks before it begins; about 9 GB stay when it has ended.
 
 table   draws clustered vectors, rounded to float16, into a feature table of our own, with the true
@@ -19,8 +19,8 @@ add     writes more vectors to the table, runs build-index again and searches ag
 
 Memory is resident and sampled four times a second: `anonymous` is what a process cannot give back,
 `all` counts the files that it maps too. `cpu_s` is what the job's processes spent on cores, as far
-as those samples tell. Everything lies in build/bench-million, figures.json with
-it; a step that is run again replaces its figures.
+as those samples tell. Everything lies in build/bench-million, figures.json with it; a step that is
+run again replaces its figures.
 """
 
 from __future__ import annotations
