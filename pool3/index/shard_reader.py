@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from annoy import AnnoyIndex
 
 from pool3 import storage
 from pool3.errors import InvalidIndex
@@ -31,9 +30,7 @@ from pool3.index.manifest import (
 from pool3.index.npy import read_array
 from pool3.index.reduction import Reduction
 from pool3.index.stored_vectors import StoredVectors
-
-# Annoy takes it as a C int.
-_MAX_SEARCH_K = 2**31 - 1
+from pool3.index.tree import Tree
 
 
 class ArrowRows:
@@ -159,8 +156,12 @@ class ShardReader:
             self.metadata = ArrowRows(self._file(METADATA), self._name(METADATA))
             self._expect(METADATA, "rows", entry.rows, len(self.metadata))
         self.live = self._open_live()
-        self._tree = self._open_tree(reduction.tree_dimension)
-        self._everything = min(self._tree.get_n_trees() * entry.rows, _MAX_SEARCH_K)
+        self._tree = Tree(
+            self._file(TREE),
+            self._name(TREE),
+            dimension=reduction.tree_dimension,
+            rows=entry.rows,
+        )
         self.stored_vectors = StoredVectors(
             self._files,
             entry.files[VECTORS],
@@ -226,16 +227,6 @@ class ShardReader:
         live[dead] = False
         return live
 
-    def _open_tree(self, dimension: int) -> AnnoyIndex:
-        path = self._file(TREE)
-        tree = AnnoyIndex(dimension, "euclidean")
-        try:
-            tree.load(str(path))
-        except OSError as error:
-            raise InvalidIndex(f"{self._name(TREE)} is no Annoy file: {error}") from error
-        self._expect(TREE, "items", self.entry.rows, tree.get_n_items())
-        return tree
-
     def candidates(
         self,
         query: list[float],
@@ -253,7 +244,8 @@ class ShardReader:
             As `pool3.index.reduction.tree_query` makes it.
         entries
             How many entries of the trees' leaves are gathered at first; four times as many, and
-            so on, until `at_least` rows are found.
+            so on, until `at_least` rows are found. Of so many that measuring every row takes no
+            longer, that is done instead (`pool3.index.tree`).
         most
             How many rows are returned at most.
         at_least
@@ -274,18 +266,16 @@ class ShardReader:
         # Some more than would do if those that pass were spread evenly.
         asked = most if mask is None else min(n_rows, most * n_rows * 5 // (4 * n_passing or 1) + 8)
         while most:
-            rows, found = self._tree.get_nns_by_vector(
-                query, asked, search_k=min(entries, self._everything), include_distances=True
-            )
-            near, distances = np.array(rows, dtype=np.int64), np.array(found, dtype=np.float64)
+            near, distances = self._tree.nearest(query, asked, entries)
+            n_found = len(near)
             if mask is not None:
                 kept = mask[near]
                 near, distances = near[kept], distances[kept]
             if len(near) >= most:
                 return near[:most], distances[:most]
-            if len(rows) == asked < n_rows:
+            if n_found == asked < n_rows:
                 asked = min(n_rows, 4 * asked)
-            elif len(near) < at_least and entries < self._everything:
+            elif len(near) < at_least and entries < self._tree.entries:
                 entries *= 4
             else:
                 return near, distances

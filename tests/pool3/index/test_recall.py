@@ -342,6 +342,8 @@ def test_any_of_many_equal_pictures_is_a_hit(make_index):
 
 
 def test_levels_that_bring_nothing_new_are_tried_with_few(make_index, monkeypatch):
+    # So few rows would be measured from the third level on, and nothing be new after it.
+    monkeypatch.setattr("pool3.index.tree._ROWS_AN_ENTRY", 0)
     index, _, whole = measured_index(make_index, "euclidean", own=True)
     all_found = stored_evidence(index, whole)
     monkeypatch.setattr("pool3.index.sample_search._PILOT", 4)
