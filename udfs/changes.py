@@ -27,9 +27,9 @@ from pool3.index.tombstones import DeadRows
 from pool3.index.vectors import digests, storable
 from pool3.storage.tables import TableFile
 from udfs.files import FILE_SCHEMA, file_rows, files_of
-from udfs.index_files import indexed_rows
+from udfs.index_files import INDEXED_SCHEMA, indexed_rows
 from udfs.scan import ID_SCHEMA, list_ids
-from udfs.spread import Batches, TaskFunction, spread
+from udfs.spread import Batches, TaskFunction, no_rows, spread
 
 #: A usable row of the table; or, without an id, what a file holds besides, as JSON.
 NEWS_SCHEMA = T.StructType(
@@ -48,9 +48,7 @@ _MOST_HELD = 200_000
 #: What became of a row: by the digest of its vector in the index and in the table.
 SAME, ADDED, MOVED, DEAD = "same", "added", "moved", "dead"
 
-_INDEXED = pa.schema(
-    [("image_id", pa.string()), ("shard", pa.int32()), ("row", pa.int32()), ("digest", pa.int64())]
-)
+_INDEXED = pa.schema([field.with_nullable(True) for field in to_arrow_schema(INDEXED_SCHEMA)])
 _FOUND = pa.schema([("image_id", pa.string()), ("found", pa.int64()), ("wide", pa.bool_())])
 _COMPARED = pa.schema([*_INDEXED, *list(_FOUND)[1:], ("change", pa.string())])
 
@@ -165,7 +163,8 @@ def find_changes(spark: SparkSession, table: FeatureTable, base: Manifest, index
     if changed is not None and sum(file.rows for file in (*files, *lost)) <= _MOST_HELD:
         compared = _few_compared(spark, news.toArrow(), gone.toArrow(), base, index)
     else:
-        compared = _compared(news.persist(), gone, base, index, whole=changed is None)
+        how = "full_outer" if changed is None else "right_outer"
+        compared = _compared(news.persist(), gone if lost else None, base, index, how=how)
     counts = {change: n for change, n, _ in compared.counts}
     return Changes(
         files=tuple(files),
@@ -214,18 +213,19 @@ def _few_compared(
 
 
 def _compared(
-    news: DataFrame, gone: DataFrame, base: Manifest, index: str, *, whole: bool
+    news: DataFrame, gone: DataFrame | None, base: Manifest, index: str, *, how: str
 ) -> _Compared:
-    """Compare on Spark: the whole table with the whole index, or some files with it."""
+    """Compare on Spark; `how` the index is joined with what the table has.
+
+    Of the whole table, what it does not hold is dead; of some files, only what they held.
+    """
     found = news.where("image_id is not null").select(_FOUND.names)
-    if not whole:
+    if gone is not None:
         nothing = gone.selectExpr(
             "image_id", "CAST(NULL AS BIGINT) AS found", "CAST(NULL AS BOOLEAN) AS wide"
         )
         grouped = found.unionByName(nothing).groupBy("image_id")
         found = grouped.agg(F.max("found").alias("found"), F.max("wide").alias("wide"))
-    # Of the whole table, what it does not hold is dead; of some files, only what they held.
-    how = "full_outer" if whole else "right_outer"
     indexed = indexed_rows(news.sparkSession, index, base.shards)
     joined = indexed.join(found, on="image_id", how=how)
     rows = joined.mapInArrow(_mark, from_arrow_schema(_COMPARED)).persist()
@@ -264,8 +264,7 @@ def _over_files(
     schema: T.StructType,
 ) -> DataFrame:
     if not files:
-        # Not from a list of nothing, for which Spark would start Python workers.
-        return spark.createDataFrame(to_arrow_schema(schema).empty_table())
+        return no_rows(spark, schema)
     return spread(spark, file_rows(files), FILE_SCHEMA, len(files)).mapInArrow(function, schema)
 
 

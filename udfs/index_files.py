@@ -20,7 +20,7 @@ from pool3.index.manifest import IDS, VECTORS, ShardEntry
 from pool3.index.npy import read_array
 from pool3.index.shard_reader import ArrowRows
 from pool3.index.tombstones import live_mask
-from udfs.spread import Batches, TaskFunction, spread
+from udfs.spread import Batches, TaskFunction, no_rows, spread
 
 SHARD_SCHEMA = T.StructType([T.StructField("entry", T.StringType(), nullable=False)])
 
@@ -112,5 +112,5 @@ def indexed_rows(
         string: the ids of interest, which every task is sent; all when None.
     """
     if not any(entry.rows for entry in entries):
-        return spark.createDataFrame([], schema=INDEXED_SCHEMA)
+        return no_rows(spark, INDEXED_SCHEMA)
     return shard_frame(spark, entries).mapInArrow(list_indexed(index_uri, among), INDEXED_SCHEMA)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from pool3.progress import watched
 
@@ -46,6 +47,12 @@ def spread(spark: SparkSession, rows: pa.Table, schema: T.StructType, n_tasks: i
         schema=T.StructType([*schema.fields, T.StructField("task", T.IntegerType())]),
     )
     return dealt.repartitionById(n_tasks, "task").drop("task")
+
+
+def no_rows(spark: SparkSession, schema: T.StructType) -> DataFrame:
+    """Return a frame without rows."""
+    # Not from a list of nothing, for which Spark would start Python workers.
+    return spark.createDataFrame(to_arrow_schema(schema).empty_table())
 
 
 def gather(frame: DataFrame, function: TaskFunction, *, label: str) -> list[dict[str, Any]]:
