@@ -33,14 +33,14 @@ Clock = Callable[[], float]
 
 def pool3_run() -> tuple[Run, Clock]:
     """Decode as the library does, in this process."""
-    from pool3.decode import decode_resized
+    from pool3.images.decode import decode_resized
 
     return each(lambda data: decode_resized(data, size=SIZE, resize=RESIZE)), time.process_time
 
 
 def pool_run() -> tuple[Run, Clock]:
     """Decode in a process of its own, with shared memory and a deadline."""
-    from pool3.decode_pool import DecodePool
+    from pool3.images.pool import DecodePool
 
     pool = DecodePool(processes=1, size=SIZE, resize=RESIZE)
 

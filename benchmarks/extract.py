@@ -58,8 +58,8 @@ def links(folder: Path, uris: Iterable[str]) -> Path:
 
 def single() -> Timed:
     """Way (a)."""
-    from pool3.decode import decode_resized
     from pool3.engines import load_engine
+    from pool3.images.decode import decode_resized
     from pool3.models import load_model
 
     model = load_model("seeded")
@@ -187,11 +187,12 @@ def pool3_job(engine: str) -> Timed:
 
 def ceiling(engine_name: str) -> Timed:
     """Way (e)."""
-    from pool3.decode import DecodeLimits
     from pool3.engines import load_engine
-    from pool3.features.extraction import InProcessDecoder, PictureInput, RowFacts, extract
+    from pool3.extract.pipeline import InProcessDecoder, extract
+    from pool3.extract.reuse import Twins
+    from pool3.extract.rows import PictureInput, RowFacts
     from pool3.features.schema import FEATURE_SCHEMA
-    from pool3.features.twins import Twins
+    from pool3.images.decode import DecodeLimits
     from pool3.models import load_model
 
     model = load_model("seeded")

@@ -54,7 +54,8 @@ import numpy as np
 from benchmarks.index_report import printed, progress
 from benchmarks.index_rivals import WAYS
 from benchmarks.index_turns import taken_in_turn, wait_for_turn
-from benchmarks.index_ways import WORKERS_MIB, Rows, Way, own_peak_mib
+from benchmarks.index_ways import Way
+from benchmarks.rows import WORKERS_MIB, Rows, own_peak_mib
 from benchmarks.vectors import GENERATORS, Array, drawn, queries_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.index_ways import Rows, in_processes
-from pool3.index.manifest import Manifest, ShardEntry, TableEntry
-from pool3.index.publication import publish, store_reduction, store_shard, utc_now, write_manifest
+from benchmarks.rows import Rows, in_processes
+from pool3.index.format.manifest import Manifest, ShardEntry, TableEntry
 from pool3.index.reduction import Gram, Reduction, choose_dtype, fit
-from pool3.index.shards import ShardWriter, shard_seed
-from pool3.index.vectors import stored_rows
+from pool3.index.shards.store import store_shard
+from pool3.index.shards.writer import ShardWriter, shard_seed
+from pool3.index.snapshots.publication import publish, utc_now, write_manifest
+from pool3.index.snapshots.store import store_reduction
+from pool3.vectors.stored import stored_rows
 
 SEED = 1
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.index_ways import EF_CONSTRUCTION, N_TREES, M, OnPca, Pool3, Rows, Way
+from benchmarks.index_ways import EF_CONSTRUCTION, N_TREES, M, OnPca, Pool3, Way
+from benchmarks.rows import Rows
 from benchmarks.vectors import Array
 
 # How many candidates a graph search keeps.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.index_ways import in_processes
+from benchmarks.rows import in_processes
 from benchmarks.vectors import BLOCK_ROWS, DIMENSION, Array, Clustered, drawn, queries_of
 
 GENERATOR = Clustered()
@@ -43,8 +43,9 @@ def write_part(part: _Part) -> tuple[dict[str, Any], Array, Array]:
 
     These are their numbers, int64 (n, 100), and 1 - cosine, float32.
     """
-    from pool3.features.parts import PartWriter, part_name
+    from pool3.features.parts import PartWriter
     from pool3.features.schema import FEATURE_SCHEMA
+    from pool3.storage.names import part_name
 
     asked = queries()
     nearest = (np.full((QUERIES, 0), -1), np.zeros((QUERIES, 0), np.float32))

@@ -1,4 +1,4 @@
-"""Zips pool3/ and udfs/ for --py-files: source and data files, no caches.
+"""Zips pool3/, udfs/ and jobs/ for --py-files: source and data files, no caches.
 
 usage: application_zip.py REPOSITORY TARGET.zip
 """
@@ -7,7 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-PACKAGES = ("pool3", "udfs")
+PACKAGES = ("pool3", "udfs", "jobs")
 
 
 def application_zip(repository: Path, target: Path) -> None:

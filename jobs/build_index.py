@@ -16,15 +16,21 @@ from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
+from jobs.options.build_index import JOB, BuildConfig, build_parser, configure
+from jobs.runtime.report import Report
+from jobs.runtime.run import fail, run_job, since_start
+from jobs.steps.index.build import Build, anew
+from jobs.steps.index.changes import Changes, find_changes
+from jobs.steps.index.delta import with_changes
+from jobs.steps.index.metadata import refresh_from_table, require_unique_ids
+from jobs.steps.index.report import report_snapshot, report_unchanged
 from pool3.errors import GateError, UsageError
 from pool3.features.table import FeatureTable, open_features
 from pool3.features.vectors import vector_dimension
-from pool3.index.build_options import BuildConfig, build_parser, configure
 from pool3.index.changes import why_anew
-from pool3.index.curve import MEASURED_KS
-from pool3.index.gates import best_recall, require_not_shrunk, require_recall
-from pool3.index.manifest import Manifest
-from pool3.index.publication import (
+from pool3.index.format.manifest import Manifest
+from pool3.index.snapshots.gates import require_not_shrunk, require_recall
+from pool3.index.snapshots.publication import (
     newest_entry,
     newest_snapshot,
     publish,
@@ -32,18 +38,7 @@ from pool3.index.publication import (
     read_manifest,
     write_manifest,
 )
-from pool3.job import fail, run_job, since_start
-from pool3.report import Report, new_run_id
-from udfs.build import Build, anew
-from udfs.build_delta import with_changes
-from udfs.build_metadata import refresh_from_table, require_unique_ids
-from udfs.changes import Changes, find_changes
-
-JOB = "build-index"
-#: From here on a report says that folding or a new PCA would help.
-MANY_DELTAS = 20
-MUCH_UNSEEN = 0.25
-LEAST_KEPT = 0.8
+from pool3.storage.names import new_run_id
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +58,10 @@ def run(spark: SparkSession, config: BuildConfig) -> Report:
     report.seconds["startup"] = since_start()
     manifest = _snapshot(build)
     if manifest is None:
-        _tell_unchanged(build)
+        report_unchanged(build)
         return report
     write_manifest(build.index, manifest)
-    _tell(build, manifest)
+    report_snapshot(build, manifest)
     try:
         require_not_shrunk(build.base, manifest, config.max_shrink)
         require_recall(manifest, config.min_recall)
@@ -141,64 +136,6 @@ def _why_anew(build: Build) -> str | None:
 def _too_wide(build: Build, base: Manifest, changes: Changes) -> bool:
     automatic = build.config.vectors_dtype == "auto"
     return automatic and base.vectors_dtype == "float16" and changes.wide
-
-
-def _tell_unchanged(build: Build) -> None:
-    base = build.base
-    build.report.model_id = build.model_id
-    build.report.details.update(
-        snapshot_id=None if base is None else base.snapshot_id, unchanged=True
-    )
-    log.info("nothing changed in %s; no snapshot was made", build.table.uri)
-
-
-def _tell(build: Build, manifest: Manifest) -> None:
-    report = build.report
-    report.model_id = manifest.model_id
-    report.details.update(
-        snapshot_id=manifest.snapshot_id,
-        base=manifest.base,
-        unchanged=False,
-        metric=manifest.metric,
-        dimension=manifest.dimension,
-        reduced_dimension=manifest.reduction.dimension,
-        explained_variance=manifest.reduction.explained_variance,
-        vectors_dtype=manifest.vectors_dtype,
-        n_trees=manifest.n_trees,
-        rows=manifest.rows,
-        dead=sum(shard.dead for shard in manifest.shards),
-        shards=[shard.rows for shard in manifest.shards],
-        bytes=manifest.bytes,
-        table={"uri": manifest.table.uri, "version": manifest.table.version},
-        recall={str(k): best_recall(manifest, k) for k in MEASURED_KS},
-        unseen={
-            "rows": manifest.unseen_rows,
-            "share": manifest.unseen_rows / max(1, manifest.rows),
-            "explained_variance": manifest.unseen_explained_variance,
-        },
-    )
-    report.warnings += advice(manifest)
-    for warning in report.warnings:
-        log.warning("%s", warning)
-
-
-def advice(manifest: Manifest) -> list[str]:
-    """Return what a person should do about a snapshot soon."""
-    advice = []
-    deltas = len({shard.added_in for shard in manifest.shards}) - 1
-    if deltas > MANY_DELTAS:
-        advice.append(
-            f"{deltas} deltas make {len(manifest.shards)} shards, and each query asks each of "
-            "them; run compact-index"
-        )
-    share, kept = manifest.unseen_rows / max(1, manifest.rows), manifest.unseen_explained_variance
-    fitted = manifest.reduction.explained_variance
-    if share > MUCH_UNSEEN or (kept is not None and kept < LEAST_KEPT * fitted):
-        advice.append(
-            f"the PCA was fitted without {share:.0%} of the rows, and keeps {kept or 0:.1%} of "
-            f"their variance, and {fitted:.1%} of the others'; run with --refit-pca"
-        )
-    return advice
 
 
 def main(argv: Sequence[str]) -> int:

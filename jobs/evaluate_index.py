@@ -6,124 +6,30 @@ labels, precision and mean average precision tell whether what is near is also a
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
-from pool3 import storage
+from jobs.options.evaluate_index import JOB, EvaluateConfig, arg_parser, configure
+from jobs.runtime.report import Report
+from jobs.runtime.run import fail, run_job, since_start
+from jobs.steps.search.evaluate import Evaluation
 from pool3.errors import GateError, UsageError
-from pool3.evaluation import Estimate
-from pool3.index.curve import MEASURED_KS
-from pool3.index.depth import Depth, depth_of
-from pool3.index.manifest import Manifest
-from pool3.index.opening import open_snapshot
-from pool3.job import fail, job_parser, run_job, since_start
-from pool3.report import Report, new_run_id
-from pool3.search_options import MAX_TASK_MB, add_search_options, require_counts
+from pool3.index.format.manifest import Manifest
+from pool3.index.format.recall_curve import MEASURED_KS
+from pool3.index.recall.effort import Depth, depth_of
+from pool3.index.snapshots.snapshot import open_snapshot
+from pool3.search.evaluate import Estimate
+from pool3.storage.names import new_run_id
 from udfs.evaluate import Queries
-from udfs.evaluation import Evaluation
-from udfs.search_shards import OpenIndex
+from udfs.search import OpenIndex
 
-JOB = "evaluate-index"
 GATED_K = 10
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """What evaluate-index is asked to do; the options of the command line, checked."""
-
-    index: str
-    queries: str | None = None
-    sample: int = 1000
-    seed: int = 1
-    labels: str | None = None
-    snapshot: int | None = None
-    recall: float | None = None
-    rerank: int | None = None
-    search_k: int | None = None
-    min_recall: float = 0.0
-    max_task_mb: int = MAX_TASK_MB
-    report: str | None = None
-
-    def __post_init__(self) -> None:
-        require_counts(
-            {
-                "--sample": self.sample,
-                "--snapshot": self.snapshot,
-                "--max-task-mb": self.max_task_mb,
-            }
-        )
-        if self.seed < 0:
-            raise UsageError(f"expected --seed of at least 0, found {self.seed}")
-        if not 0 <= self.min_recall <= 1:
-            raise UsageError(f"expected --min-recall from 0 to 1, found {self.min_recall}")
-        storage.canonical_uri(self.index)
-
-    @property
-    def output_uri(self) -> str:
-        """What the report is named after: the job writes nothing else."""
-        return storage.canonical_uri(self.index) + ".evaluation"
-
-
-def arg_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = job_parser(
-        JOB,
-        "Measure recall@1, @10 and @100 of an index against exact search over all its rows, each\n"
-        "with a 95 % interval. A hit counts as right when it is no farther than the true k-th\n"
-        "neighbour; a query's own row never counts. Nothing but the report is written: to\n"
-        "INDEX.evaluation.report.json, and as the last line on stdout.",
-        "examples:\n"
-        "  ./submit.sh evaluate-index --index s3://lake/index --min-recall 0.95\n"
-        "  ./submit.sh evaluate-index --index build/index --snapshot 7 --labels meta.label\n"
-        "\nexit status: 0 done, 1 failed, 2 wrong arguments, 3 recall@10 is below --min-recall",
-    )
-    parser.add_argument("--index", required=True, metavar="DIR", help="the index")
-    parser.add_argument(
-        "--queries",
-        metavar="TABLE_OR_PICTURES",
-        help="queries to measure with, as for search-batch (default: rows of the index)",
-    )
-    parser.add_argument(
-        "--sample",
-        type=int,
-        default=EvaluateConfig.sample,
-        metavar="N",
-        help="without --queries: how many rows of the index are drawn (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=EvaluateConfig.seed,
-        metavar="N",
-        help="which rows are drawn (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--labels",
-        metavar="COLUMN",
-        help="a column of the index's metadata (and of the table of --queries): also measure "
-        "precision@k, the share of hits with the query's label, and mAP",
-    )
-    parser.add_argument(
-        "--min-recall",
-        type=float,
-        default=EvaluateConfig.min_recall,
-        metavar="SHARE",
-        help="exit with 3 when the measured recall@10 is lower (default: %(default)s)",
-    )
-    add_search_options(parser)
-    return parser
-
-
-def configure(arguments: argparse.Namespace) -> EvaluateConfig:
-    """Return the configuration of a parsed command line."""
-    return EvaluateConfig(**vars(arguments))
 
 
 def run(spark: SparkSession, config: EvaluateConfig) -> Report:

@@ -29,9 +29,9 @@ from pool3.errors import (
 )
 
 if TYPE_CHECKING:
-    from pool3.hits import Hit, Hits
-    from pool3.search import Index
-    from pool3.search import open_index as open
+    from pool3.search.hits import Hit, Hits
+    from pool3.search.index import Index
+    from pool3.search.index import open_index as open
 
 __version__ = "0.1.0"
 
@@ -56,10 +56,10 @@ __all__ = [
 
 # Resolved when first used: jobs import this package on executors, and need no search there.
 _LAZY = {
-    "Hit": ("pool3.hits", "Hit"),
-    "Hits": ("pool3.hits", "Hits"),
-    "Index": ("pool3.search", "Index"),
-    "open": ("pool3.search", "open_index"),
+    "Hit": ("pool3.search.hits", "Hit"),
+    "Hits": ("pool3.search.hits", "Hits"),
+    "Index": ("pool3.search.index", "Index"),
+    "open": ("pool3.search.index", "open_index"),
 }
 
 

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pool3.index.publication import newest_snapshot, publish, read_manifest, write_manifest
-from pool3.index.tombstones import bury_all, numbered
+from pool3.index.shards.tombstones import bury_all, numbered
+from pool3.index.snapshots.publication import (
+    newest_snapshot,
+    publish,
+    read_manifest,
+    write_manifest,
+)
 
 
 def bury(directory: Path | str, dead: Mapping[int, Sequence[int]]) -> None:

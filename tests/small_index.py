@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pool3.decode import decode_resized
 from pool3.engines import load_engine
 from pool3.gallery.drawing import draw_gallery
-from pool3.index.manifest import Manifest, TableEntry
-from pool3.index.publication import (
+from pool3.images.decode import decode_resized
+from pool3.index.format.manifest import Manifest, TableEntry
+from pool3.index.reduction import Gram, choose_dtype, fit
+from pool3.index.shards.store import store_shard
+from pool3.index.shards.writer import ShardWriter, shard_seed
+from pool3.index.snapshots.publication import (
     newest_snapshot,
     next_snapshot,
     publish,
-    store_reduction,
-    store_shard,
     write_manifest,
 )
-from pool3.index.reduction import Gram, choose_dtype, fit
-from pool3.index.shards import ShardWriter, shard_seed
+from pool3.index.snapshots.store import store_reduction
 from pool3.models import load_model
 
 

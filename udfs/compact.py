@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark import TaskContext
 from pyspark.sql import types as T
 
-from pool3.features.merging import merge_files
+from pool3.features.merge import merge_files
 from pool3.features.table import FeatureTable
 from pool3.storage.tables import TableFile
-from udfs.files import files_of
-from udfs.spread import Batches, TaskFunction, summary
+from udfs.tasks import Batches, TaskFunction, summary
 
 GROUP_SCHEMA = T.StructType([T.StructField("group", T.StringType(), nullable=False)])
 
@@ -57,40 +55,3 @@ def merge_group(table: FeatureTable, erased: Any, run_id: str, schema: bytes) ->
                 yield summary(merged.as_dict())
 
     return run
-
-
-def find_holders(table: FeatureTable, ids: Any) -> TaskFunction:
-    """Return the function that tells which files hold rows of some ids.
-
-    Its summaries are ``{"path", "ids"}`` of such a file, with null for ids where the file cannot be
-    read or has no ids.
-
-    Parameters
-    ----------
-    table
-        The files may be of any version of it, or of none.
-    ids
-        Spark broadcast of the set of ids.
-    """
-
-    def run(batches: Batches) -> Batches:
-        wanted = pa.array(sorted(ids.value), pa.string())
-        for file in files_of(batches):
-            found = _ids_in(table, file, wanted)
-            if found is None or found:
-                yield summary({"path": file.path, "ids": found})
-
-    return run
-
-
-def _ids_in(table: FeatureTable, file: TableFile, wanted: pa.Array) -> list[str] | None:
-    found: list[str] = []
-    try:
-        for batch in table.read(file, ["image_id"]):
-            if batch.num_columns == 0:
-                return None
-            ids = batch.column(0).cast(pa.string())
-            found += ids.filter(pc.is_in(ids, wanted)).to_pylist()
-    except (pa.ArrowException, OSError):
-        return None
-    return found

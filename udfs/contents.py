@@ -2,97 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import numpy as np
 import pyarrow as pa
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from pool3.inputs.contents import Contents
-from pool3.inputs.table_files import Share
-from udfs.spread import Batches, TaskFunction
+from udfs.tasks import Batches, TaskFunction
 
-_CONTENT = "content"
-
-#: Rows of so many neighbouring positions are read by one task.
-ROWS_A_BLOCK = 1 << 14
+CONTENT = "content"
 
 
-class InputContents(Protocol):
-    """What gives rows of a plan their bytes.
+def with_bytes(contents: Contents) -> TaskFunction:
+    """Return the function that adds the column ``content`` to rows with a ``position``."""
 
-    `in_blocks` tells whether rows whose positions are neighbours cost less than others.
-    """
-
-    in_blocks: bool
-
-    def of(self, rows: DataFrame) -> DataFrame:
-        """Return rows of a plan with their bytes as one more column, ``content``."""
-
-    def forget(self) -> None:
-        """Give back what Spark keeps for it."""
-
-
-class FileContents:
-    """Bytes in Parquet files, of which the tasks read what is asked for, each time anew.
-
-    Parameters
-    ----------
-    shares
-        Of all files of the input.
-    column
-        The column with the bytes.
-    """
-
-    in_blocks = True
-
-    def __init__(self, shares: Sequence[Share], column: str) -> None:
-        self._contents = Contents(shares, column)
-
-    def of(self, rows: DataFrame) -> DataFrame:
-        """Return rows with their bytes."""
-        block = F.floor(F.col("position") / ROWS_A_BLOCK)
-        # Without a number, Spark would see a few kilobytes and give all of them to one task.
-        n_tasks = rows.sparkSession.sparkContext.defaultParallelism
-        schema = T.StructType([*rows.schema.fields, T.StructField(_CONTENT, T.BinaryType())])
-        return rows.repartition(n_tasks, block).mapInArrow(_with_bytes(self._contents), schema)
-
-    def forget(self) -> None:
-        """Nothing is kept."""
-
-
-class RowContents:
-    """Bytes in rows of a query, which is run once; they are kept on the executors' disks.
-
-    Rows are found by id and digest: where a row stands in a query's result is not certain.
-
-    Parameters
-    ----------
-    rows
-        Rows of work that hold their bytes.
-    """
-
-    in_blocks = False
-    _keys = ("image_id", "content_sha256")
-
-    def __init__(self, rows: DataFrame) -> None:
-        self._held = rows.select(*self._keys, _CONTENT)
-
-    def of(self, rows: DataFrame) -> DataFrame:
-        """Return rows with their bytes."""
-        held = self._held.persist(StorageLevel.DISK_ONLY)
-        return rows.join(held, list(self._keys), "inner").dropDuplicates(["image_id"])
-
-    def forget(self) -> None:
-        """Free the disks."""
-        self._held.unpersist()
-
-
-def _with_bytes(contents: Contents) -> TaskFunction:
     def run(batches: Batches) -> Batches:
         held = list(batches)
         if not held:
@@ -100,7 +21,7 @@ def _with_bytes(contents: Contents) -> TaskFunction:
         rows = pa.Table.from_batches(held).sort_by("position")
         positions = np.asarray(rows.column("position"), np.int64)
         for within, values in contents.read(positions):
-            found = rows.take(pa.array(within)).append_column(_CONTENT, values)
+            found = rows.take(pa.array(within)).append_column(CONTENT, values)
             yield from found.combine_chunks().to_batches()
 
     return run

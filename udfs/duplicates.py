@@ -16,13 +16,12 @@ from pyspark import TaskContext
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.duplicates import DuplicateSearch, cluster_id
-from pool3.features.parts import part_name
-from pool3.index.depth import Depth
-from pool3.index.shard_reader import ShardReader
-from pool3.result_tables import ResultWriter
-from udfs.index_files import shards_of
-from udfs.spread import Batches, TaskFunction, summary
+from pool3.index.recall.effort import Depth
+from pool3.index.shards.reader import ShardReader
+from pool3.search.duplicates import DuplicateSearch, cluster_id
+from pool3.storage.names import part_name
+from pool3.storage.result_table import ResultWriter
+from udfs.tasks import Batches, TaskFunction, shards_of, summary
 
 #: A live row whose metadata tells the digest of the picture's bytes.
 CONTENT_SCHEMA = T.StructType(
@@ -71,7 +70,7 @@ def list_content(index: Any) -> TaskFunction:
     Parameters
     ----------
     index
-        Spark broadcast of an `udfs.search_shards.OpenIndex`.
+        Spark broadcast of an `udfs.search.OpenIndex`.
     """
 
     def run(batches: Batches) -> Batches:
@@ -102,7 +101,7 @@ def asking_rows(index: Any, hidden: Any) -> TaskFunction:
     Parameters
     ----------
     index
-        Spark broadcast of an `udfs.search_shards.OpenIndex`.
+        Spark broadcast of an `udfs.search.OpenIndex`.
     hidden
         Spark broadcast of rows by the number of their shard.
     """
@@ -129,7 +128,7 @@ def asking_rows(index: Any, hidden: Any) -> TaskFunction:
 
 @dataclass(frozen=True, kw_only=True)
 class PairSettings:
-    """How pairs are looked for; see `pool3.duplicates.DuplicateSearch`."""
+    """How pairs are looked for; see `pool3.search.duplicates.DuplicateSearch`."""
 
     depth: Depth
     threshold: float

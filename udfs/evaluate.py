@@ -12,13 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pool3.columns import column_of
 from pool3.errors import UsageError
-from pool3.evaluation import TrueDistances
-from pool3.index.exact import exact_nearest
-from pool3.index.shard_reader import ShardReader
-from udfs.index_files import shards_of
-from udfs.spread import Batches, TaskFunction, summary
+from pool3.filters.columns import column_of
+from pool3.index.shards.reader import ShardReader
+from pool3.search.evaluate import TrueDistances
+from pool3.vectors.exact import exact_nearest
+from udfs.tasks import Batches, TaskFunction, shards_of, summary
 
 # An exact search holds a block of 4096 distances of each query.
 _QUERIES_AT_ONCE = 1000
@@ -55,7 +54,7 @@ def take_rows(index: Any, drawn: Mapping[int, npt.NDArray[np.int64]]) -> TaskFun
     index
         Spark broadcast of an `OpenIndex`.
     drawn
-        As `pool3.evaluation.drawn_rows` returns it.
+        As `pool3.search.evaluate.drawn_rows` returns it.
     """
 
     def run(batches: Batches) -> Batches:
@@ -129,7 +128,7 @@ def read_labels(index: Any, wanted: Any, column: str) -> TaskFunction:
     wanted
         Spark broadcast of a set of image_ids.
     column
-        A column of the metadata, as `pool3.columns` finds it.
+        A column of the metadata, as `pool3.filters.columns` finds it.
     """
 
     def run(batches: Batches) -> Batches:

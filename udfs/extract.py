@@ -14,15 +14,17 @@ from typing import Any
 import pyarrow as pa
 from pyspark import TaskContext
 
-from pool3.decode import DecodeLimits
-from pool3.decode_pool import DecodePool
 from pool3.engines import Engine, cached_engine, loads, pin_gpu
-from pool3.features.extraction import PictureInput, RowFacts, extract
-from pool3.features.parts import PartWriter, part_name
-from pool3.features.summary import TaskSummary
+from pool3.extract.pipeline import extract
+from pool3.extract.reuse import Twins
+from pool3.extract.rows import PictureInput, RowFacts
+from pool3.extract.task_summary import TaskSummary
+from pool3.features.parts import PartWriter
 from pool3.features.table import FeatureTable
-from pool3.features.twins import Twins
-from udfs.spread import Batches, TaskFunction, summary
+from pool3.images.decode import DecodeLimits
+from pool3.images.pool import DecodePool
+from pool3.storage.names import part_name
+from udfs.tasks import Batches, TaskFunction, summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class ExtractSettings:
     gpu
         Whether each task was promised a GPU.
     decode_function
-        ``module:name`` of what decodes, for tests; see `pool3.decode_pool.DecodePool`.
+        ``module:name`` of what decodes, for tests; see `pool3.images.pool.DecodePool`.
     """
 
     table_uri: str | None

@@ -1,84 +1,21 @@
-"""The inputs of an extraction as rows of work: listed by the driver, or read from tables by tasks.
-
-Nothing is collected: the driver holds names of files, and rows are made where they are read.
-"""
+"""Inputs of an extraction read by tasks: from listings, from tables, from rows of a query."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.errors import AnalysisException, PySparkException
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import types as T
-from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-from pool3.errors import UsageError
-from pool3.inputs import InputOptions
-from pool3.inputs.columns import TableColumns, table_columns
-from pool3.inputs.listed import read_listing, stage_listing
-from pool3.inputs.readers import read_share, share_schema
-from pool3.inputs.rows import ROWS_A_FILE, RowMaker, row_schema
-from pool3.inputs.table_files import SHARE_BYTES, Share, TableInput, require_same, table_input
+from pool3.inputs.columns import TableColumns
+from pool3.inputs.listed import read_listing
+from pool3.inputs.readers import read_share
+from pool3.inputs.rows import ROWS_A_FILE, RowMaker
+from pool3.inputs.table_files import Share
 from pool3.inputs.types import cast
-from udfs.contents import FileContents, InputContents, RowContents
-from udfs.spread import Batches, TaskFunction, spread
+from udfs.tasks import Batches, TaskFunction
 
-_SHARE_SCHEMA = T.StructType([T.StructField("share", T.StringType(), nullable=False)])
-_POSITION = "_pool3_position"
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """Every input as a row of work.
-
-    `frame` has the columns of `pool3.inputs.rows.row_schema`: image_id, uri, size, etag,
-    modified_at, refused, position, and content_sha256 and meta where the input has them. `meta` is
-    the type of the last. `set_aside` counts what is no input, by reason. `contents` gives rows of
-    the frame their bytes, where the input holds them: they take no part in what is compared.
-    """
-
-    frame: DataFrame
-    meta: pa.StructType | None
-    set_aside: dict[str, int] = field(default_factory=dict)
-    contents: InputContents | None = None
-
-
-def inventory(spark: SparkSession, options: InputOptions, *, staging: str) -> Inventory:
-    """Return every input of a run.
-
-    Parameters
-    ----------
-    spark
-        The session; nothing runs in it yet.
-    options
-        Where the inputs are.
-    staging
-        Canonical uri of a folder that executors can read. A listing of pictures is written there,
-        and must stay as long as the frame is used.
-
-    Raises
-    ------
-    UsageError
-        There are no inputs, or they are not what the options say. Rows that are wrong fail as such
-        when the frame is read.
-    """
-    if options.input_table is not None:
-        return _from_catalog(spark, options, options.input_table)
-    if options.tables:
-        return _from_tables(spark, options)
-    listing = stage_listing(options, staging)
-    frame = _spread_lines(spark, listing.files, len(listing.files))
-    rows = frame.mapInArrow(_read_listings, from_arrow_schema(row_schema()))
-    return Inventory(rows, None, listing.set_aside)
-
-
-def _spread_lines(spark: SparkSession, lines: Sequence[str], n_tasks: int) -> DataFrame:
-    return spread(spark, pa.table({"share": list(lines)}), _SHARE_SCHEMA, n_tasks)
+POSITION = "_pool3_position"
 
 
 def _lines(batches: Batches) -> Iterator[str]:
@@ -86,62 +23,15 @@ def _lines(batches: Batches) -> Iterator[str]:
         yield from batch.column("share").to_pylist()
 
 
-def _read_listings(batches: Batches) -> Batches:
+def read_listings(batches: Batches) -> Batches:
+    """Yield the inputs that stand in files of listings, given by uri in ``share``."""
     for file in _lines(batches):
         yield from read_listing(file)
 
 
-def _from_tables(spark: SparkSession, options: InputOptions) -> Inventory:
-    tables = _table_inputs(options)
-    given = _schema(tables[0])
-    for table in tables[1:]:
-        require_same(given, _schema(table), table.uri)
-    columns = table_columns(given, options, tables[0].uri)
-    shares = [share for table in tables for share in table.shares]
-    sources = [(table.shares[0].number, table.uri) for table in tables]
-    frame = _spread_lines(
-        spark, [share.to_json() for share in shares], _n_tasks(spark, tables, len(shares))
-    )
-    maker = RowMaker(columns, options, sources)
-    set_aside: Counter[str] = Counter()
-    for table in tables:
-        set_aside.update(table.set_aside)
-    spark_schema = from_arrow_schema(maker.schema)
-    if options.where is None:
-        rows = frame.mapInArrow(_rows_of_shares(given, columns, maker), spark_schema)
-    else:
-        placed = columns.carried.append(pa.field(_POSITION, pa.int64()))
-        own = frame.mapInArrow(_own_columns(given, columns), from_arrow_schema(placed))
-        rows = _where(own, options.where).mapInArrow(_rows_of_own(columns, maker), spark_schema)
-    column = columns.roles.get("content")
-    contents = None if column is None else FileContents(shares, column)
-    return Inventory(rows, columns.meta, dict(set_aside), contents)
+def rows_of_shares(given: pa.Schema, columns: TableColumns, maker: RowMaker) -> TaskFunction:
+    """Return the function that reads shares of tables and yields inputs."""
 
-
-def _table_inputs(options: InputOptions) -> list[TableInput]:
-    tables: list[TableInput] = []
-    number = 0
-    for where in options.inputs:
-        table = table_input(
-            where, glob=options.glob, first_number=number, csv_columns=options.csv_columns
-        )
-        number = table.shares[-1].number + 1
-        tables.append(table)
-    return tables
-
-
-def _schema(table: TableInput) -> pa.Schema:
-    return table.schema if table.schema is not None else share_schema(table.shares[0])
-
-
-def _n_tasks(spark: SparkSession, tables: Sequence[TableInput], n_shares: int) -> int:
-    """Return one task for each share, but no more tasks than the bytes are worth."""
-    size = sum(table.bytes for table in tables)
-    worth = max(4 * spark.sparkContext.defaultParallelism, math.ceil(size / SHARE_BYTES))
-    return min(n_shares, worth)
-
-
-def _rows_of_shares(given: pa.Schema, columns: TableColumns, maker: RowMaker) -> TaskFunction:
     def run(batches: Batches) -> Batches:
         for position, batch in _read(batches, given, columns):
             yield from maker.rows(batch, _positions(position, batch.num_rows))
@@ -149,10 +39,12 @@ def _rows_of_shares(given: pa.Schema, columns: TableColumns, maker: RowMaker) ->
     return run
 
 
-def _own_columns(given: pa.Schema, columns: TableColumns) -> TaskFunction:
+def own_columns(given: pa.Schema, columns: TableColumns) -> TaskFunction:
+    """Return the function that reads shares of tables as they are, each row with its position."""
+
     def run(batches: Batches) -> Batches:
         for position, batch in _read(batches, given, columns):
-            yield batch.append_column(_POSITION, _positions(position, batch.num_rows))
+            yield batch.append_column(POSITION, _positions(position, batch.num_rows))
 
     return run
 
@@ -168,10 +60,12 @@ def _positions(first: int, count: int) -> pa.Array:
     return pa.array(range(first, first + count), pa.int64())
 
 
-def _rows_of_own(columns: TableColumns, maker: RowMaker) -> TaskFunction:
+def rows_of_own(columns: TableColumns, maker: RowMaker) -> TaskFunction:
+    """Return the function that makes inputs of rows that `own_columns` read."""
+
     def run(batches: Batches) -> Batches:
         for batch in batches:
-            yield from maker.rows(_carried(batch, columns.carried), batch.column(_POSITION))
+            yield from maker.rows(_carried(batch, columns.carried), batch.column(POSITION))
 
     return run
 
@@ -182,51 +76,9 @@ def _carried(batch: pa.RecordBatch, carried: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=carried)
 
 
-def _where(frame: DataFrame, condition: str) -> DataFrame:
-    try:
-        return frame.where(condition)
-    except AnalysisException as error:
-        reason = str(error).split("\n", 1)[0]
-        raise UsageError(
-            "expected --input-where to be a condition over the input's own columns, found "
-            f"{condition!r} ({reason}); correct it"
-        ) from error
+def rows_of_partition(columns: TableColumns, maker: RowMaker) -> TaskFunction:
+    """Return the function that makes inputs of rows of any frame, placed by partition and row."""
 
-
-def _from_catalog(spark: SparkSession, options: InputOptions, name: str) -> Inventory:
-    try:
-        own = spark.table(name)
-    except AnalysisException as error:
-        raise UsageError(
-            f"expected a table of Spark's catalog, found none called {name}; check --input-table"
-        ) from error
-    columns = table_columns(_arrow_schema(own, name), options, name)
-    if options.where is not None:
-        own = _where(own, options.where)
-
-    def rows(*, content: bool) -> DataFrame:
-        maker = RowMaker(columns, options, [(0, f"table:{name}")], content=content)
-        return own.mapInArrow(_rows_of_partition(columns, maker), from_arrow_schema(maker.schema))
-
-    contents = RowContents(rows(content=True)) if "content" in columns.roles else None
-    return Inventory(rows(content=False), columns.meta, contents=contents)
-
-
-def _arrow_schema(frame: DataFrame, name: str) -> pa.Schema:
-    fields = []
-    for column in frame.schema:
-        try:
-            kind = to_arrow_schema(T.StructType([column]), timezone="UTC").field(0).type
-        except PySparkException as error:
-            raise UsageError(
-                f"expected a type that a Delta table can carry in column {column.name} of {name}, "
-                f"found {column.dataType.simpleString()}; cast or leave out the column"
-            ) from error
-        fields.append(pa.field(column.name, kind))
-    return pa.schema(fields)
-
-
-def _rows_of_partition(columns: TableColumns, maker: RowMaker) -> TaskFunction:
     def run(batches: Batches) -> Batches:
         context = TaskContext.get()
         first = 0 if context is None else context.partitionId() * ROWS_A_FILE

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import from_arrow_type
 
-from pool3.features.schema import OK
 from pool3.features.table import FeatureTable
-from pool3.features.twins import KnownContent
-from udfs.files import FILE_SCHEMA, file_rows, files_of
-from udfs.spread import Batches, TaskFunction, spread
+from udfs.tasks import Batches, TaskFunction, files_of
 
-MOST_KNOWN_CONTENT = 10_000_000
-
-_KNOWN = T.StructType(
+KNOWN = T.StructType(
     [
         T.StructField("file", T.IntegerType(), nullable=False),
         T.StructField("row", T.IntegerType(), nullable=False),
@@ -32,16 +24,8 @@ _KNOWN = T.StructType(
 )
 
 
-def known_rows(spark: SparkSession, table: FeatureTable, meta: pa.DataType | None) -> DataFrame:
-    """Return what the table holds, without features: rows of id, state and where they stand."""
-    schema = _KNOWN
-    if meta is not None:
-        schema = T.StructType([*_KNOWN.fields, T.StructField("meta", from_arrow_type(meta))])
-    files = spread(spark, file_rows(table.files), FILE_SCHEMA, len(table.files))
-    return files.mapInArrow(_read_known(table, schema.names), schema)
-
-
-def _read_known(table: FeatureTable, names: list[str]) -> TaskFunction:
+def read_known(table: FeatureTable, names: list[str]) -> TaskFunction:
+    """Return the function that reads some columns of files, each row with its file and place."""
     numbers = {file.path: number for number, file in enumerate(table.files)}
 
     def run(batches: Batches) -> Batches:
@@ -72,12 +56,3 @@ def _with_places(
         else:  # written before there was such a column
             columns.append(pa.nulls(count, pa.string()))
     return pa.RecordBatch.from_arrays(columns, names=names)
-
-
-def known_content(known: DataFrame) -> KnownContent | None:
-    """Collect where features stand by content: 40 bytes a row, and nothing of larger tables."""
-    rows = known.where((F.col("status") == OK) & F.col("content_sha256").isNotNull())
-    found = rows.select("content_sha256", "file", "row").limit(MOST_KNOWN_CONTENT + 1).toArrow()
-    if found.num_rows in (0, MOST_KNOWN_CONTENT + 1):
-        return None
-    return KnownContent.of(*(found.column(number).to_pylist() for number in range(3)))

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.features.carried import carried_rows, columns_to_read, nameless
+from pool3.features.columns import carried_rows, columns_to_read, nameless
 from pool3.features.table import FeatureTable
-from pool3.index.fields import Fields
-from pool3.index.manifest import METADATA, FileEntry, ShardEntry
-from pool3.index.publication import store_file
-from pool3.index.row_metadata import replaced
-from udfs.files import files_of
-from udfs.index_files import open_rows
-from udfs.spread import Batches, TaskFunction, gather, summary
+from pool3.index.format.manifest import METADATA, FileEntry, ShardEntry
+from pool3.index.shards.metadata import replaced
+from pool3.index.shards.stored import open_rows
+from pool3.index.snapshots.store import store_file
+from udfs.tasks import Batches, TaskFunction, files_of, summary
 
 _ID = pa.schema([pa.field("image_id", pa.string())])
 
@@ -46,31 +42,6 @@ def list_carried(table: FeatureTable, carried: pa.Schema) -> TaskFunction:
                 ).filter(ids.is_valid())
 
     return run
-
-
-def refreshed(
-    told: DataFrame, index_uri: str, entries: Sequence[ShardEntry], carried: pa.Schema
-) -> list[ShardEntry]:
-    """Store the metadata of shards with what a table tells of their rows; returns the new entries.
-
-    Parameters
-    ----------
-    told
-        ``_shard, _row`` and the columns of `carried`, of the rows that something is told of.
-    entries
-        All shards that these numbers mean.
-    """
-    if not entries or not carried.names:
-        return list(entries)
-    shards = {entry.number: entry for entry in entries}
-    broadcast = told.sparkSession.sparkContext.broadcast(shards)
-    function = refresh_shard(index_uri, broadcast, carried)
-    frame = told.repartitionById(max(shards) + 1, "_shard").sortWithinPartitions("_row")
-    for task in gather(frame, function, label="refreshing metadata"):
-        entry = shards[task["number"]]
-        file = FileEntry.read(Fields(task["file"], "a file"))
-        shards[entry.number] = replace(entry, files={**entry.files, METADATA: file})
-    return [shards[entry.number] for entry in entries]
 
 
 def refresh_shard(index_uri: str, shards: Any, carried: pa.Schema) -> TaskFunction:

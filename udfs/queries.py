@@ -13,17 +13,17 @@ import pyarrow.compute as pc
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.decode import DecodeLimits
-from pool3.decode_pool import DecodePool
 from pool3.engines import cached_engine
-from pool3.features.extraction import PictureInput, RowFacts, extract
+from pool3.extract.pipeline import extract
+from pool3.extract.reuse import Twins
+from pool3.extract.rows import PictureInput, RowFacts
 from pool3.features.schema import FEATURE_SCHEMA, OK
-from pool3.features.twins import Twins
 from pool3.features.vectors import NULL_ID
-from pool3.index.vectors import check_vectors
-from pool3.queries import QueryTable
-from udfs.files import files_of
-from udfs.spread import Batches, TaskFunction
+from pool3.images.decode import DecodeLimits
+from pool3.images.pool import DecodePool
+from pool3.search.queries import QueryTable
+from pool3.vectors.usable import check_vectors
+from udfs.tasks import Batches, TaskFunction, files_of
 
 #: A query: its float32 vector, little-endian, or why it has none.
 QUERY_SCHEMA = pa.schema(
@@ -130,7 +130,7 @@ def picture_queries(model: QueryModel, graph: Any) -> TaskFunction:
     def run(batches: Batches) -> Batches:
         made: list[pa.RecordBatch] = []
         with DecodePool(processes=1, size=model.input_size, resize=model.resize) as decoder:
-            # In float32, as a picture that is searched with alone; see `pool3.query_pictures`.
+            # In float32, as a picture that is searched with alone; see `pool3.search.pictures`.
             engine = cached_engine(
                 model.model_id, lambda: graph.value, precision="float32", threads=1
             )

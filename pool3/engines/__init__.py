@@ -20,7 +20,7 @@ from pool3.engines.choice import AUTO, ENGINES, PRECISIONS, Capabilities, capabi
 from pool3.engines.fidelity import is_faithful, probes
 from pool3.engines.gpu import pin_gpu
 from pool3.errors import UsageError
-from pool3.models.graphdef import check_ops
+from pool3.models.graph.graphdef import check_ops
 
 __all__ = [
     "AUTO",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pool3.engines.pictures import require_pictures
 from pool3.errors import EngineMissing, ModelError
-from pool3.models.graphdef import GraphDef
+from pool3.models.graph.graphdef import GraphDef
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 

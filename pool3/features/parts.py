@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import uuid
 from pathlib import Path
 from types import TracebackType
 
@@ -19,11 +18,6 @@ _DICTIONARY = (
     "status", "error", "format", "model_id", "engine", "precision", "run_id",
 )  # fmt: skip
 _OTHER_BYTES_A_ROW = 400  # ids, uris, digests: measured on real paths, before compression
-
-
-def part_name(run_id: str, partition: int) -> str:
-    """Return a file name that no other attempt at the same partition will use."""
-    return f"part-{partition:05d}-{run_id}-{uuid.uuid4().hex[:12]}.parquet"
 
 
 def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pool3 import storage
 from pool3.errors import NotFound, UsageError
-from pool3.listing import list_pictures
+from pool3.inputs.pictures import list_pictures
 from pool3.storage.tables import TableFile, open_table, table_files
 
 

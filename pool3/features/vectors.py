@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pool3.errors import UsageError
-from pool3.features.carried import carried_rows, columns_to_read
+from pool3.features.columns import carried_rows, columns_to_read
 from pool3.features.schema import OK
 from pool3.features.table import FeatureTable
-from pool3.index.vectors import check_vectors, common_length
 from pool3.storage.tables import TableFile
+from pool3.vectors.usable import check_vectors, common_length
 
 NULL_ID = "null_id"
 MOST_NAMED = 20

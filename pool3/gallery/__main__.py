@@ -12,7 +12,7 @@ from typing import TextIO
 from pool3.errors import Pool3Error, UsageError
 from pool3.gallery import scoring
 from pool3.gallery.drawing import PICTURES, TRUTH, draw_gallery, read_truth
-from pool3.search import open_index
+from pool3.search.index import open_index
 
 EXAMPLES = """\
 examples:

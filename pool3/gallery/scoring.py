@@ -15,9 +15,9 @@ from pathlib import Path
 from PIL import Image
 
 from pool3 import storage
-from pool3.contact_sheet import Cell, drawn_sheet, fetched_pictures, stacked
 from pool3.errors import UsageError
 from pool3.gallery.drawing import ORIGINAL, PICTURES, Entry
+from pool3.images.contact_sheet import Cell, drawn_sheet, fetched_pictures, stacked
 
 K = 5
 RIGHT = (34, 150, 84)

@@ -7,7 +7,7 @@ import logging
 from pool3 import storage
 from pool3.errors import StorageError
 from pool3.features.table import FeatureTable
-from pool3.index.manifest import Manifest
+from pool3.index.format.manifest import Manifest
 from pool3.storage.tables import TableFile, open_table, table_files
 
 log = logging.getLogger(__name__)

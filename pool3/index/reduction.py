@@ -18,10 +18,10 @@ import numpy.typing as npt
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from pool3.distances import FloatArray, check_metric, squared_norms, unit_rows
 from pool3.errors import InvalidIndex, UsageError
-from pool3.index import tensor_files
-from pool3.index.vectors import DTYPES, rounding_error
+from pool3.index.format import tensors as tensor_files
+from pool3.vectors.distances import FloatArray, check_metric, squared_norms, unit_rows
+from pool3.vectors.stored import DTYPES, rounding_error
 
 MAX_DIMENSION = 128
 
@@ -58,7 +58,7 @@ class Gram:
     Parameters
     ----------
     metric
-        One of `pool3.distances.METRICS`.
+        One of `pool3.vectors.distances.METRICS`.
     dimension
         d, the length of each vector.
 
@@ -153,7 +153,7 @@ class Reduction:
     Attributes
     ----------
     metric
-        One of `pool3.distances.METRICS`.
+        One of `pool3.vectors.distances.METRICS`.
     mean
         float32, (d,): subtracted first; zeros for ``dot``. None without PCA.
     components

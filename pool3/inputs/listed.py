@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.inputs.options import InputOptions
+from pool3.inputs.pictures import Aside, nothing_found, pictures
 from pool3.inputs.rows import relative_id, row_schema
-from pool3.listing import Aside, nothing_found, pictures
 from pool3.storage import StoredObject
 
 ROWS_A_FILE = 50_000

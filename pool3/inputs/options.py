@@ -22,7 +22,7 @@ class InputOptions:
         Folders, files and globs of pictures; or, when a column is named, tables: Delta, or files,
         globs or folders of Parquet, CSV (with a header) or JSON lines.
     glob
-        Narrows folders, as in `pool3.listing.pictures`.
+        Narrows folders, as in `pool3.inputs.pictures.pictures`.
     input_table
         A table of Spark's catalog, instead of `inputs`.
     csv_columns

@@ -16,10 +16,10 @@ import pyarrow as pa
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.inputs.lake_tables import DELTA, kind_around, table_kind
+from pool3.inputs.pictures import Aside, nothing_found, pictures, root_and_pattern
 from pool3.inputs.s3_inventory import csv_columns as inventory_columns
 from pool3.inputs.s3_inventory import inventory_files, read_manifest
 from pool3.inputs.types import carried_struct
-from pool3.listing import Aside, nothing_found, pictures, root_and_pattern
 from pool3.storage.tables import open_table
 
 if TYPE_CHECKING:

@@ -19,17 +19,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from pool3 import storage
-from pool3.decode import RESIZES
 from pool3.errors import ModelError, NotFound, UsageError
+from pool3.images.decode import RESIZES
 from pool3.models import inception
-from pool3.models.frozen import FEATURES, frozen_graph
-from pool3.models.graphdef import check_ops
+from pool3.models.graph.freeze import FEATURES, frozen_graph
+from pool3.models.graph.graphdef import check_ops
 
 FORMAT_VERSION = 2
 """Version 2 added ``variant``; a directory of version 1 has the usual one."""
 READABLE = (1, 2)
 RESIZE = "pil-bilinear"
-"""How pictures are brought to the input size; a name that `pool3.decode` knows."""
+"""How pictures are brought to the input size; a name that `pool3.images.decode` knows."""
 
 _GRAPH, _WEIGHTS, _JSON = "graph.pb", "weights.safetensors", "model.json"
 _FACTS: dict[str, type] = {
@@ -82,7 +82,7 @@ class ModelDirectory:
     input_size
         Height and width of the graph's input, pixels.
     resize
-        How a picture is brought to that size, a name that `pool3.decode` knows.
+        How a picture is brought to that size, a name that `pool3.images.decode` knows.
     source
         Where the weights came from.
     notes

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pool3.decode import decode
-from pool3.decode_pool import DecodePool
 from pool3.errors import PictureError
+from pool3.images.decode import decode
+from pool3.images.pool import DecodePool
 from tests.hostile.bombs import scans
 from tests.hostile.corpus import GROUPS
 from tests.hostile.damaged import WHOLE

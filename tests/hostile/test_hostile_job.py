@@ -17,9 +17,9 @@ from pyspark.sql import SparkSession
 
 from jobs import extract_features
 from jobs.extract_features import ExtractConfig
+from jobs.runtime.report import Report
 from pool3.features.schema import PERMANENT_ERRORS
 from pool3.gallery import draw_scene
-from pool3.report import Report
 from tests.hostile.corpus import not_utf_8, write
 from tests.hostile.made import Made, saved
 from tests.hostile.memory import PeakMemory
@@ -160,7 +160,7 @@ def test_a_decoder_that_crashes_spins_or_grows_costs_its_row_alone(
         model=colour_model,
         max_failed=1.0,
         timeout_s=2.0,
-        decode_function="tests.pool3.decoder_faults:faulty",
+        decode_function="tests.pool3.images.decoder_faults:faulty",
     )
     started = time.monotonic()
     report = extract_features.run(spark, config)

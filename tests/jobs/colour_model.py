@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pool3.models.graphdef import GraphWriter, Shape
+from pool3.models.graph.graphdef import GraphWriter, Shape
 
 SIDE = 8
 _FLOAT = np.dtype(np.float32)

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from pool3.decode import Picture, decode_resized
+from pool3.images.decode import Picture, decode_resized
 
 PICTURE_S = 0.15
 
@@ -23,15 +23,15 @@ def slow_decode(data: bytes, **options: Any) -> Picture:
 
 
 def main() -> None:
-    """Run the job on small chunks."""
+    """Run the job on small layout."""
     from pyspark.sql import SparkSession
 
     from jobs.extract_features import ExtractConfig, run
-    from pool3.features import chunks
+    from pool3.extract import layout
 
     master, source, output, model = sys.argv[1:]
-    chunks.MOST_PICTURES = chunks.FEWEST_PICTURES = 5
-    chunks.CHUNK_S = 1.0
+    layout.MOST_PICTURES = layout.FEWEST_PICTURES = 5
+    layout.CHUNK_S = 1.0
     spark = SparkSession.builder.master(master).config("spark.ui.enabled", "false").getOrCreate()
     report = run(
         spark,

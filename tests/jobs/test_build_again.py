@@ -15,13 +15,18 @@ from pyspark.sql import SparkSession
 import pool3
 from jobs import build_index, publish_index
 from jobs.build_index import BuildConfig
-from jobs.publish_index import PublishConfig
+from jobs.options.publish_index import PublishConfig
+from jobs.runtime.report import Report
+from jobs.steps.index import changes, report
 from pool3.errors import AlreadyExists, InvalidIndex
-from pool3.index.manifest import METADATA, TREE, Manifest
-from pool3.index.publication import newest_published, newest_snapshot, publish, read_manifest
-from pool3.report import Report
+from pool3.index.format.manifest import METADATA, TREE, Manifest
+from pool3.index.snapshots.publication import (
+    newest_published,
+    newest_snapshot,
+    publish,
+    read_manifest,
+)
 from tests.jobs.index_tables import LakeTable, some_vectors
-from udfs import changes
 
 IDS = [f"picture {n:03d}" for n in range(90)]
 
@@ -117,7 +122,7 @@ def test_without_the_old_version_all_rows_are_compared(
     lake.put(some_vectors(IDS[3:5], seed=1))
     lake.delete(IDS[5:7])
     if lost == "log":
-        from pool3.features.cleaning import checkpoint, log_before
+        from pool3.features.vacuum import checkpoint, log_before
         from pool3.storage.removal import delete_objects
 
         delete_objects(log_before(lake.uri, checkpoint(lake.uri)))
@@ -271,10 +276,10 @@ def test_a_pca_that_saw_too_little_and_many_deltas_are_told(tmp_path: Path) -> N
     from tests.small_index import build_index as built
 
     manifest = read_manifest(str(built(tmp_path / "i", np.eye(4, dtype=np.float32) + 1)), 1)
-    assert build_index.advice(manifest) == []
+    assert report.advice(manifest) == []
     seldom = replace(manifest, unseen_rows=1, unseen_explained_variance=0.1)
-    assert "--refit-pca" in build_index.advice(seldom)[0]
+    assert "--refit-pca" in report.advice(seldom)[0]
     much = replace(manifest, unseen_rows=2, unseen_explained_variance=1.0)
-    assert "without 50% of the rows" in build_index.advice(much)[0]
+    assert "without 50% of the rows" in report.advice(much)[0]
     shards = tuple(replace(manifest.shards[0], added_in=number) for number in range(1, 23))
-    assert "compact-index" in build_index.advice(replace(manifest, shards=shards))[0]
+    assert "compact-index" in report.advice(replace(manifest, shards=shards))[0]

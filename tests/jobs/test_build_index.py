@@ -15,7 +15,7 @@ import pool3
 from jobs import build_index
 from jobs.build_index import BuildConfig, run
 from pool3.errors import UsageError
-from pool3.index.publication import read_manifest
+from pool3.index.snapshots.publication import read_manifest
 
 DIMENSION = 160
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from pool3.index.publication import newest_published
+from pool3.index.snapshots.publication import newest_published
 from tests.jobs.index_tables import LakeTable, some_vectors
 from tests.jobs.killed_job import killed_at_its_first_file
 from tests.jobs.test_build_again import assert_finds, build

@@ -13,7 +13,9 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from jobs import compact_features
-from jobs.compact_features import CompactConfig, run
+from jobs.compact_features import run
+from jobs.options.compact_features import CompactConfig
+from jobs.steps.features import compact
 from pool3 import storage
 from pool3.errors import Pool3Error, StorageError, UsageError
 from pool3.features.lease import leased
@@ -201,7 +203,7 @@ def test_an_erasure_that_was_killed_is_completed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(compact_features, "delete_objects", killed)
+        patch.setattr(compact, "delete_objects", killed)
         with pytest.raises(KeyboardInterrupt):
             run(spark, CompactConfig(table=uri, erase=SECRET))
     assert SECRET not in {found["image_id"] for found in rows_of(uri)}

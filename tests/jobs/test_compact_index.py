@@ -12,12 +12,12 @@ from pyspark.sql import SparkSession
 
 import pool3
 from jobs import compact_index, forget
-from jobs.compact_index import CompactIndexConfig
-from jobs.forget import ForgetConfig
+from jobs.options.compact_index import CompactIndexConfig
+from jobs.options.forget import ForgetConfig
 from pool3.errors import UsageError
-from pool3.index.manifest import VECTORS
-from pool3.index.publication import newest_snapshot
-from pool3.index.samples import SampleQueries
+from pool3.index.format.manifest import VECTORS
+from pool3.index.recall.samples import SampleQueries
+from pool3.index.snapshots.publication import newest_snapshot
 from tests.jobs.index_tables import LakeTable, some_vectors
 from tests.jobs.test_build_again import IDS, assert_finds, build, published
 

@@ -13,7 +13,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs import evaluate_index
-from jobs.evaluate_index import EvaluateConfig, run
+from jobs.evaluate_index import run
+from jobs.options.evaluate_index import EvaluateConfig
 from tests.dead_rows import bury
 from tests.jobs.test_build_index import varied_vectors
 from tests.small_index import build_index

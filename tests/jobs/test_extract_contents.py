@@ -15,8 +15,8 @@ from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.extract_features import ExtractConfig, run
-from pool3.features import chunks
-from udfs import contents, plan
+from jobs.steps.extract import contents, plan
+from pool3.extract import layout
 
 COUNT = 60
 
@@ -64,10 +64,10 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         found.append(inputs.columns)
         return planned(inputs, *rest)
 
-    monkeypatch.setattr("udfs.comparison.planned", watched)
+    monkeypatch.setattr("jobs.steps.extract.compare.planned", watched)
     monkeypatch.setattr(contents, "ROWS_A_BLOCK", 16)
     monkeypatch.setattr(plan, "ROWS_A_BLOCK", 16)
-    monkeypatch.setattr(chunks, "FEWEST_PICTURES", 10)
+    monkeypatch.setattr(layout, "FEWEST_PICTURES", 10)
     return found
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from jobs import extract_features
 from jobs.extract_features import ExtractConfig, run
 from pool3.errors import ModelError, UsageError
-from pool3.features import chunks
+from pool3.extract import layout
 from tests.jobs.colour_model import colour_graph, write_model
 from tests.jobs.conftest import NAMES
 
@@ -57,7 +57,7 @@ def test_a_worker_loads_the_model_once_however_many_tasks_it_runs(
     for number in range(150):
         Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
     model = str(write_model(tmp_path / "model", colour_graph(), "counted colours"))
-    monkeypatch.setattr(chunks, "FEWEST_PICTURES", 10)
+    monkeypatch.setattr(layout, "FEWEST_PICTURES", 10)
     report = run(
         spark,
         ExtractConfig(input=str(tmp_path / "photos"), output=str(tmp_path / "table"), model=model),

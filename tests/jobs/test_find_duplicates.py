@@ -13,9 +13,10 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from jobs import find_duplicates
-from jobs.find_duplicates import DuplicatesConfig, run
-from pool3.distances import distances
-from pool3.duplicates import cluster_id
+from jobs.find_duplicates import run
+from jobs.options.find_duplicates import DuplicatesConfig
+from pool3.search.duplicates import cluster_id
+from pool3.vectors.distances import distances
 from tests.small_index import build_index
 
 THRESHOLD = 0.02

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from jobs import extract_features
 from jobs.extract_features import ExtractConfig
+from jobs.steps.extract import run
 from pool3.storage.tables import open_table
 from tests.conftest import REPOSITORY
 
@@ -42,11 +43,9 @@ def test_a_task_without_the_gpu_it_was_promised_is_an_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = extract_features._settings
+    settings = run._settings
     # Spark itself would not start tasks without a GPU; this is the check behind it.
-    monkeypatch.setattr(
-        extract_features, "_settings", lambda *found: replace(settings(*found), gpu=True)
-    )
+    monkeypatch.setattr(run, "_settings", lambda *found: replace(settings(*found), gpu=True))
     config = ExtractConfig(input=str(photos), output=str(tmp_path / "table"), model=colour_model)
     with pytest.raises(Exception, match="expected a GPU for this task, found none"):
         extract_features.run(spark, config)

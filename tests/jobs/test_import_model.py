@@ -7,7 +7,7 @@ import pytest
 
 from jobs.import_model import main
 from pool3.models import read_model
-from tests.pool3.models.test_seeded import MODEL_ID
+from tests.pool3.models.sources.test_seeded import MODEL_ID
 
 
 def report_of(text: str) -> dict[str, object]:

@@ -15,13 +15,13 @@ from pyspark.sql import SparkSession
 import pool3
 from jobs import build_index, compact_index, forget, publish_index
 from jobs.build_index import BuildConfig
-from jobs.compact_index import CompactIndexConfig
-from jobs.forget import ForgetConfig
-from jobs.publish_index import PublishConfig
+from jobs.options.compact_index import CompactIndexConfig
+from jobs.options.forget import ForgetConfig
+from jobs.options.publish_index import PublishConfig
+from jobs.runtime.report import Report
 from pool3 import storage
-from pool3.index.publication import newest_published
-from pool3.index.retention import holdings
-from pool3.report import Report
+from pool3.index.snapshots.publication import newest_published
+from pool3.index.snapshots.retention import holdings
 from tests.jobs.index_tables import LakeTable, some_vectors
 
 Rows = dict[str, tuple[np.ndarray, str]]

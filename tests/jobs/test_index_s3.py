@@ -15,13 +15,13 @@ from pyspark.sql import SparkSession
 import pool3
 from jobs import build_index, compact_index, forget, publish_index
 from jobs.build_index import BuildConfig
-from jobs.compact_index import CompactIndexConfig
-from jobs.forget import ForgetConfig
-from jobs.publish_index import PublishConfig
+from jobs.options.compact_index import CompactIndexConfig
+from jobs.options.forget import ForgetConfig
+from jobs.options.publish_index import PublishConfig
+from jobs.runtime.report import Report
 from pool3 import storage
 from pool3.errors import AlreadyExists, SnapshotExpired
-from pool3.index.files import IndexFiles
-from pool3.report import Report
+from pool3.index.snapshots.files import IndexFiles
 from tests.jobs.index_tables import LakeTable, some_vectors
 
 IDS = [f"picture {n:03d}" for n in range(60)]

@@ -15,7 +15,8 @@ from pyspark.sql import SparkSession
 
 import pool3
 from jobs import search_batch
-from jobs.search_batch import SearchConfig, run
+from jobs.options.search_batch import SearchConfig
+from jobs.search_batch import run
 from pool3.errors import UsageError
 from pool3.models.directory import copy_model, read_model
 from tests.dead_rows import bury

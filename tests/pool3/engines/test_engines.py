@@ -9,7 +9,7 @@ import pytest
 
 from pool3.engines import ENGINES, Capabilities, Engine, cached_engine, load_engine, loads
 from pool3.errors import EngineMissing, ModelError, UsageError
-from pool3.models.graphdef import GraphWriter, Shape
+from pool3.models.graph.graphdef import GraphWriter, Shape
 
 BOTH = Capabilities(engines=frozenset(ENGINES))
 

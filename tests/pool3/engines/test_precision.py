@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pool3.decode import decode_resized
 from pool3.engines import ENGINES, Engine, capabilities, fidelity, load_engine
 from pool3.engines.fidelity import LIMIT, centred_difference, is_faithful, probes
+from pool3.images.decode import decode_resized
 from pool3.models import load_model
 
 Features = npt.NDArray[np.float32]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pool3.features.parts import PartWriter, part_name
+from pool3.features.parts import PartWriter
 from pool3.features.schema import FEATURE_SCHEMA
 from pool3.features.table import FeatureTable, own_table
+from pool3.storage.names import part_name
 from pool3.storage.tables import TableFile, commit
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.options.shared import ids_named
 from pool3.errors import UsageError
-from pool3.features.erasure import ids_named
 from pool3.features.suppression import is_suppressed, read_suppressed, suppress, suppressed_uri
 
 

@@ -11,9 +11,10 @@ import pytest
 from deltalake import DeltaTable
 
 from pool3.errors import StorageError, UsageError
-from pool3.features.parts import PartWriter, part_name
+from pool3.features.parts import PartWriter
 from pool3.features.schema import FEATURE_SCHEMA
 from pool3.features.table import open_features, own_table
+from pool3.storage.names import part_name
 from pool3.storage.tables import TableFile, commit
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pool3.decode import decode
 from pool3.gallery import draw_scene
 from pool3.gallery.variants import VARIANT_SUFFIXES, variants
+from pool3.images.decode import decode
 
 SCENE = draw_scene(4, size=(120, 90))
 FILES = variants(SCENE)

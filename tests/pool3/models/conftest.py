@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pool3.decode import decode_resized, resized
 from pool3.engines import Engine, load_engine
 from pool3.gallery.scenes import draw_scene
+from pool3.images.decode import decode_resized, resized
 from pool3.models import ModelDirectory, load_model
 from pool3.models.inception import (
     CONVOLUTIONS,

@@ -1,0 +1,1 @@
+"""The options of each job: its name, its configuration, its parser."""

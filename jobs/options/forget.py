@@ -1,0 +1,56 @@
+"""The options of forget, checked."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from jobs.runtime.run import job_parser
+from pool3 import storage
+
+JOB = "forget"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetConfig:
+    """What forget is asked to do; the options of the command line, checked."""
+
+    index: str
+    ids: str
+    report: str | None = None
+
+    def __post_init__(self) -> None:
+        storage.canonical_uri(self.index)
+
+    @property
+    def output_uri(self) -> str:
+        """The index, canonical."""
+        return storage.canonical_uri(self.index)
+
+
+def arg_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = job_parser(
+        JOB,
+        "Take pictures out of an index for good, with all that it holds of them, and out of every\n"
+        "snapshot: older ones that name them expire at once. Erase them from the feature table\n"
+        "first (compact-features --erase), or the next build-index adds them again.",
+        "example:\n"
+        "  ./submit.sh forget --index s3://lake/index --ids @ids.txt\n"
+        "\nexit status: 0 done, 1 failed (another run published meanwhile, say: run it again),\n"
+        "2 wrong arguments (nothing written)",
+    )
+    parser.add_argument("--index", required=True, metavar="DIR", help="the index")
+    parser.add_argument(
+        "--ids",
+        required=True,
+        metavar="IDS",
+        help="image ids with commas between them, or @FILE with one on each line (@FILE.json: a "
+        "list of strings, for ids with line feeds)",
+    )
+    return parser
+
+
+def configure(arguments: argparse.Namespace) -> ForgetConfig:
+    """Return the configuration of a parsed command line."""
+    return ForgetConfig(**vars(arguments))

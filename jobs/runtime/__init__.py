@@ -1,0 +1,1 @@
+"""What every job does around its work: options, logs, progress, report, metrics."""

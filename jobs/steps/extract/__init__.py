@@ -1,0 +1,1 @@
+"""The steps of extract-features on the driver."""

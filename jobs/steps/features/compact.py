@@ -1,0 +1,164 @@
+"""The steps of compact-features: merge small files, erase rows, free old versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from jobs.options.compact_features import JOB, CompactConfig
+from jobs.runtime.report import Report
+from jobs.steps.tasks import gather, spread
+from pool3 import storage
+from pool3.errors import Pool3Error, StorageError, UsageError
+from pool3.features.lease import Lease
+from pool3.features.merge import Merged, merge_groups, require_same_rows
+from pool3.features.table import FeatureTable, own_table
+from pool3.features.vacuum import checkpoint, keep_since, log_before, outdated, run_leavings
+from pool3.storage import StoredObject
+from pool3.storage.removal import delete_objects
+from pool3.storage.tables import TableFile, commit, open_table
+from udfs.compact import GROUP_SCHEMA, group_rows, merge_group
+from udfs.find_ids import find_files_with_ids
+from udfs.tasks import FILE_SCHEMA, file_rows
+
+#: Files by their paths, each with the ids that were found in it.
+FilesWithIds = dict[str, list[str] | None]
+
+
+def require_table(config: CompactConfig) -> FeatureTable:
+    """Return the newest version of the table; raise `UsageError` when there is none."""
+    table = own_table(config.output_uri)
+    if table is None:
+        raise UsageError(
+            f"expected a feature table at {config.output_uri}, found none; check --table"
+        )
+    return table
+
+
+def files_with_ids(
+    spark: SparkSession, table: FeatureTable, files: Sequence[TableFile], ids: Set[str]
+) -> FilesWithIds:
+    """Return the files that hold some ids, with these; None for a file that cannot be read."""
+    if not files or not ids:
+        return {}
+    n_tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
+    frame = spread(spark, file_rows(files), FILE_SCHEMA, n_tasks)
+    wanted = spark.sparkContext.broadcast(ids)
+    found = gather(frame, find_files_with_ids(table, wanted), label="looking for ids")
+    return {task["path"]: task["ids"] for task in found}
+
+
+def require_readable(table: FeatureTable, files: FilesWithIds) -> None:
+    """Raise `Pool3Error` for a file that may hold ids and cannot be read."""
+    for path, ids in files.items():
+        if ids is None:
+            raise Pool3Error(
+                f"expected ids in {storage.join(table.uri, path)}, which cannot be read; nothing "
+                "was erased: restore the file, or an older version of the table, and run again"
+            )
+
+
+def merge_files(
+    spark: SparkSession,
+    config: CompactConfig,
+    table: FeatureTable,
+    erased: Set[str],
+    forced: Set[str],
+    report: Report,
+) -> FeatureTable:
+    """Merge small files, rewrite those that are `forced`, and commit; returns the new version."""
+    groups = merge_groups(table.files, target_bytes=config.target_file_mb << 20, forced=forced)
+    schema = _schema(table)
+    merges = _merge(spark, table, groups, erased, schema, report.run_id)
+    old = [file for group in groups for file in group]
+    new = [merge.file for merge in merges if merge.file is not None]
+    require_same_rows(merges, sum(file.rows for file in old))
+    _count(report, table, old, new, n_erased=sum(merge.erased for merge in merges))
+    if not groups:
+        return table
+    commit(
+        table.uri,
+        schema=schema,
+        added=new,
+        removed=old,
+        read_version=table.version,
+        run_id=report.run_id,
+        facts={"job": JOB, "run_id": report.run_id},
+        data_change=report.counts["gone"] > 0,
+    )
+    return require_table(config)
+
+
+def _schema(table: FeatureTable) -> pa.Schema:
+    """Return the columns of the table as its log has them."""
+    opened = open_table(table.uri, table.version)
+    if opened is None:
+        raise StorageError("not_found", f"the table {table.uri} has gone")
+    return pa.schema(opened.schema().to_arrow())
+
+
+def _merge(
+    spark: SparkSession,
+    table: FeatureTable,
+    groups: Sequence[Sequence[TableFile]],
+    erased: Set[str],
+    schema: pa.Schema,
+    run_id: str,
+) -> list[Merged]:
+    if not groups:
+        return []
+    ids = spark.sparkContext.broadcast(erased)
+    frame = spread(spark, group_rows(groups), GROUP_SCHEMA, len(groups))
+    function = merge_group(table, ids, run_id, schema.serialize().to_pybytes())
+    return [Merged.from_dict(merge) for merge in gather(frame, function, label="merging files")]
+
+
+def _count(
+    report: Report,
+    table: FeatureTable,
+    old: Sequence[TableFile],
+    new: Sequence[TableFile],
+    *,
+    n_erased: int,
+) -> None:
+    """Report rows and files: ok was carried over, skipped lies in files that stay as they are."""
+    rows, read = (sum(file.rows for file in files) for files in (table.files, old))
+    report.counts.update(ok=read - n_erased, skipped=rows - read, gone=n_erased)
+    report.details.update(
+        table=table.uri,
+        files={"before": len(table.files), "after": len(table.files) - len(old) + len(new)},
+        merged={"files": len(old), "into": len(new)},
+    )
+
+
+def clean_table(
+    config: CompactConfig,
+    table: FeatureTable,
+    unnamed: Sequence[StoredObject],
+    unnamed_with_ids: Set[str],
+    erasing: bool,
+    lease: Lease,
+    report: Report,
+) -> None:
+    """Delete what counts no more, and write a checkpoint.
+
+    With `erasing`, all that may hold the ids goes whatever its age: the `unnamed_with_ids` among
+    the files that no version names, what runs left, and the log's older part.
+    """
+    cutoff = keep_since(config.keep_hours)
+    leavings = run_leavings(
+        table.uri, keep_since(0) if erasing else cutoff, lease_number=lease.number
+    )
+    doomed = {
+        *outdated(table, unnamed, cutoff),
+        *(storage.join(table.uri, path) for path in unnamed_with_ids),
+        *(found.uri for found in leavings),
+    }
+    delete_objects(sorted(doomed))
+    version = checkpoint(table.uri)
+    if erasing:
+        delete_objects(log_before(table.uri, version))
+    freed = sum(found.size for found in [*unnamed, *leavings] if found.uri in doomed)
+    report.details.update(freed={"files": len(doomed), "bytes": freed}, table_version=version)

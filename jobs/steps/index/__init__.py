@@ -1,0 +1,1 @@
+"""The steps on the driver that make the next snapshot of an index."""

@@ -1,0 +1,51 @@
+"""Which files of an index hold some pictures, whichever snapshot names them."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from jobs.steps.tasks import gather, spread
+from pool3 import storage
+from pool3.errors import InvalidIndex
+from pool3.index.recall.samples import SampleQueries
+from pool3.index.snapshots.retention import Holdings
+from udfs.find_ids import PATH_SCHEMA, find_ids
+
+
+def holders(spark: SparkSession, held: Holdings, ids: Set[str]) -> dict[str, list[str] | None]:
+    """Return the files of ids and of samples that hold some ids, with these.
+
+    None stands for the ids where a file cannot be read, so that it may hold any.
+    """
+    found = _sample_holders(held, ids)
+    paths = [path for path in sorted(held.objects) if _is_of_ids(path)]
+    if paths:
+        wanted = spark.sparkContext.broadcast(ids)
+        n_tasks = min(len(paths), 4 * spark.sparkContext.defaultParallelism)
+        frame = spread(spark, pa.table({"path": paths}), PATH_SCHEMA, n_tasks)
+        function = find_ids(held.index_uri, wanted)
+        for task in gather(frame, function, label="looking for ids"):
+            found[task["path"]] = task["ids"]
+    return found
+
+
+def _is_of_ids(path: str) -> bool:
+    return path.startswith("shards/") and path.endswith("/ids.arrow")
+
+
+def _sample_holders(held: Holdings, ids: Set[str]) -> dict[str, list[str] | None]:
+    found: dict[str, list[str] | None] = {}
+    for path, stored in held.objects.items():
+        if path.startswith("snapshots/") and "/samples-" in path:
+            try:
+                samples = SampleQueries.from_bytes(storage.fetch(stored.uri))
+            except InvalidIndex:
+                found[path] = None
+                continue
+            held_ids = sorted(ids & set(samples.ids))
+            if held_ids:
+                found[path] = held_ids
+    return found

@@ -1,0 +1,37 @@
+"""The rows of an index as a frame: id, shard, row and digest of the vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.steps.tasks import shard_frame
+from pool3.index.format.manifest import ShardEntry
+from udfs.indexed import INDEXED_SCHEMA, list_indexed
+from udfs.tasks import no_rows
+
+
+def indexed_rows(
+    spark: SparkSession,
+    index_uri: str,
+    entries: Sequence[ShardEntry],
+    *,
+    among: pa.ChunkedArray | None = None,
+) -> DataFrame:
+    """Return the live rows of shards, as `INDEXED_SCHEMA` has them.
+
+    Parameters
+    ----------
+    spark
+    index_uri
+        Canonical uri of the index's root.
+    entries
+        The shards.
+    among
+        string: the ids of interest, which every task is sent; all when None.
+    """
+    if not any(entry.rows for entry in entries):
+        return no_rows(spark, INDEXED_SCHEMA)
+    return shard_frame(spark, entries).mapInArrow(list_indexed(index_uri, among), INDEXED_SCHEMA)

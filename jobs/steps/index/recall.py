@@ -1,0 +1,97 @@
+"""Recall of a snapshot-to-be, measured by tasks over its shards."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import SparkSession
+
+from jobs.steps.tasks import gather, shard_frame
+from pool3.index.format.json_fields import Fields
+from pool3.index.format.manifest import EVIDENCE, FileEntry, Manifest
+from pool3.index.recall.measure import curved, with_levels
+from pool3.index.recall.picker import SamplePicker
+from pool3.index.recall.samples import Neighbours, SampleQueries, merged_exact, updated
+from pool3.index.reduction import Reduction
+from udfs.recall import Opened, pick_stored, search_samples
+
+
+def with_recall(
+    spark: SparkSession,
+    index_uri: str,
+    manifest: Manifest,
+    reduction: Reduction,
+    *,
+    picked: tuple[Sequence[str], npt.NDArray[np.float32]] | None = None,
+    before: SampleQueries | None = None,
+    dead_ids: Collection[str] = (),
+) -> Manifest:
+    """Return a manifest with samples, evidence and recall curve; stores what it lacks of them.
+
+    Parameters
+    ----------
+    manifest
+        Of the snapshot-to-be.
+    picked
+        The ids of new samples, and their vectors, float32, (s, d).
+    before
+        Else the samples of the base snapshot; its shards have their evidence, and state their
+        levels.
+    dead_ids
+        With `before`: ids of the rows that died since.
+    """
+    if before is not None:
+        picked = before.ids, before.queries
+    if not manifest.rows or picked is None:
+        return replace(manifest, samples=None, recall=None)
+    manifest = with_levels(manifest, anew=before is None)
+    opened = Opened(
+        index_uri=index_uri,
+        manifest=manifest,
+        reduction=reduction,
+        ids=picked[0],
+        queries=picked[1],
+        within=None if before is None else before.neighbours.radius,
+    )
+    manifest, parts = _collected(spark, opened)
+    if before is None:
+        samples = SampleQueries(tuple(picked[0]), picked[1], merged_exact(parts))
+    else:
+        samples = updated(before, parts, dead_ids)
+    return curved(index_uri, manifest, samples)
+
+
+def _collected(spark: SparkSession, opened: Opened) -> tuple[Manifest, list[Neighbours]]:
+    """Collect the evidence of the shards that lack it; also the neighbours in each of them."""
+    lacking = [
+        entry for entry in opened.manifest.shards if entry.rows and EVIDENCE not in entry.files
+    ]
+    if not lacking:
+        return opened.manifest, []
+    function = search_samples(spark.sparkContext.broadcast(opened))
+    tasks = gather(shard_frame(spark, lacking), function, label="measuring recall")
+    found = {task["number"]: FileEntry.read(Fields(task["file"], "a file")) for task in tasks}
+    shards = tuple(
+        replace(entry, files={**entry.files, EVIDENCE: found[entry.number]})
+        if entry.number in found
+        else entry
+        for entry in opened.manifest.shards
+    )
+    parts = [Neighbours.from_bytes(task["payload"]) for task in tasks]
+    return replace(opened.manifest, shards=shards), parts
+
+
+def pick_samples(
+    spark: SparkSession, index_uri: str, manifest: Manifest
+) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Return samples of the live rows of shards, with their vectors as they are stored."""
+    picker = SamplePicker(manifest.dimension)
+    if not manifest.rows:
+        return picker.picked()
+    function = pick_stored(index_uri, manifest.dimension)
+    for task in gather(shard_frame(spark, manifest.shards), function, label="picking samples"):
+        picker.merge(SamplePicker.from_bytes(task["payload"]))
+    return picker.picked()

@@ -1,0 +1,1 @@
+"""The steps on the driver that search an index with many queries."""

@@ -1,0 +1,127 @@
+"""The passes of evaluate-index over an index, seen from the driver."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from jobs.steps.search.queries import query_frame
+from jobs.steps.search.search import to_groups
+from jobs.steps.tasks import gather, search_tasks, shard_frame
+from pool3.errors import UsageError
+from pool3.features.vectors import LeftOut
+from pool3.index.recall.effort import Depth
+from pool3.search.evaluate import (
+    Estimate,
+    Hits,
+    TrueDistances,
+    drawn_rows,
+    label_scores,
+    without_own,
+)
+from pool3.search.queries import labels_of
+from udfs.evaluate import Queries, measure_exactly, read_labels, take_rows, true_distances
+from udfs.queries import NOT_OK, QUERY_SCHEMA, SPARK_QUERY_SCHEMA
+from udfs.search import SPARK_PART_SCHEMA, OpenIndex, answers, search_parts
+
+
+class Evaluation:
+    """The steps, each a pass of Spark over the shards.
+
+    Parameters
+    ----------
+    spark
+        The session.
+    index
+        An index with live rows.
+    """
+
+    def __init__(self, spark: SparkSession, index: OpenIndex) -> None:
+        self._spark = spark
+        self._opened = index
+        self._entries = [entry for entry in index.manifest.shards if entry.live]
+        self._index = spark.sparkContext.broadcast(index)
+
+    def drawn(self, n: int, seed: int) -> Queries:
+        """Return rows of the index as queries."""
+        function = take_rows(self._index, drawn_rows(self._opened.manifest, n, seed))
+        tasks = self._over_shards(function, "drawing rows")
+        ids = [image_id for task in tasks for image_id in task["ids"]]
+        vectors = np.frombuffer(b"".join(task["payload"] for task in tasks), "<f4")
+        return Queries(ids, vectors.reshape(len(ids), -1))
+
+    def given(self, where: str) -> tuple[Queries, LeftOut]:
+        """Return the queries of a table or of pictures, and which cannot be searched with."""
+        left_out = LeftOut()
+        frame = query_frame(self._spark, where, self._opened.uri, self._opened.manifest)
+        ids: list[str] = []
+        vectors = []
+        for row in frame.toArrow().to_pylist():
+            if row["error"] is None:
+                ids.append(row["query_id"])
+                vectors.append(np.frombuffer(row["vector"], "<f4"))
+            elif row["error"] == NOT_OK:
+                left_out.skipped += 1
+            else:
+                left_out.add(row["error"], [row["query_id"]])
+        if not ids:
+            raise UsageError(f"expected queries that can be searched with in {where}, found none")
+        return Queries(ids, np.stack(vectors)), left_out
+
+    def true_distances(self, queries: Queries, k: int) -> TrueDistances:
+        """Return how far the k nearest rows of each query are."""
+        function = measure_exactly(self._index, self._spark.sparkContext.broadcast(queries), k)
+        tasks = self._over_shards(function, "searching exactly")
+        parts = [true_distances(task["payload"], len(queries.ids)) for task in tasks]
+        return reduce(TrueDistances.merged, parts)
+
+    def search(self, queries: Queries, depth: Depth) -> list[Hits]:
+        """Return the hits of each query without itself, as the index finds them."""
+        rows = pa.table(
+            [queries.ids, [row.tobytes() for row in queries.vectors], pa.nulls(len(queries.ids))],
+            schema=QUERY_SCHEMA,
+        )
+        frame = self._spark.createDataFrame(rows, schema=SPARK_QUERY_SCHEMA)
+        groups = len(self._opened.groups)
+        asked = to_groups(frame, groups, search_tasks(self._spark), "query_id")
+        parts = asked.mapInArrow(search_parts(self._index, depth), SPARK_PART_SCHEMA).toArrow()
+        ordered = parts.sort_by([("query_id", "ascending"), ("part", "ascending")])
+        found = dict(answers(iter(ordered.to_batches()), depth, LeftOut()))
+        return without_own([found[own] for own in queries.ids], queries.ids, depth.k - 1)
+
+    def by_label(
+        self,
+        queries: Queries,
+        found: Mapping[int, Sequence[Hits]],
+        column: str,
+        given: str | None,
+    ) -> tuple[dict[int, Estimate | None], Estimate | None]:
+        """Return precision@k and mAP; see `pool3.search.evaluate.label_scores`.
+
+        Parameters
+        ----------
+        column
+            Of the index's metadata, and of the table `given` where the queries come from one.
+        """
+        wanted = set(queries.ids)
+        for hits in chain.from_iterable(found.values()):
+            wanted.update(image_id for image_id, _ in hits)
+        function = read_labels(self._index, self._spark.sparkContext.broadcast(wanted), column)
+        labels: dict[str, str | None] = {}
+        counts: Counter[str] = Counter()
+        for task in self._over_shards(function, "reading labels"):
+            labels.update(task["labels"])
+            counts.update(task["counts"])
+        own = labels if given is None else labels_of(given, column)
+        asked = [(query_id, own.get(query_id)) for query_id in queries.ids]
+        return label_scores(asked, found, labels, counts)
+
+    def _over_shards(self, function: Any, label: str) -> list[dict[str, Any]]:
+        return gather(shard_frame(self._spark, self._entries), function, label=label)

@@ -1,0 +1,13 @@
+"""The command line of the library: ``pool3 search``, ``pool3 info``, ``pool3 export``."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+
+def run() -> NoReturn:
+    """Run the command line of this process; what the console script calls."""
+    # Imported here, so that looking at this package costs nothing.
+    from pool3.cli.commands import run as run_command  # noqa: PLC0415
+
+    run_command()

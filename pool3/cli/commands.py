@@ -1,0 +1,178 @@
+"""The console script ``pool3``: look into an index, search it and export from it, without Spark.
+
+Nothing heavy is imported before the arguments are known to be right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from pool3.cli.parser import arg_parser
+from pool3.cli.text import facts_text, hits_json, hits_text, printable
+from pool3.errors import NotFound, PictureError, Pool3Error, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from pool3.index.format.manifest import Manifest
+    from pool3.search.hits import Hits
+    from pool3.search.index import Index
+
+SHEET_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+PLOT_ENDINGS = (".png", ".svg", ".pdf")
+
+
+def run() -> NoReturn:
+    """Run the console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line; returns the exit status."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="pool3: %(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may not fit the terminal's encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
+    commands = {"info": _info, "search": _search, "export": _export}
+    try:
+        arguments = arg_parser().parse_args(argv)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            print(commands[arguments.command](arguments))  # noqa: T201
+    except Pool3Error as error:
+        print(f"pool3: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"pool3: {printable(str(message))}", file=sys.stderr)  # noqa: T201
+
+
+def _info(arguments: argparse.Namespace) -> str:
+    if arguments.plot is not None:
+        _check_file("--plot", arguments.plot, PLOT_ENDINGS)
+    from pool3 import storage  # noqa: PLC0415
+    from pool3.index.snapshots.publication import read_manifest  # noqa: PLC0415
+    from pool3.index.snapshots.snapshot import published_snapshot  # noqa: PLC0415
+    from pool3.search.info import facts_of  # noqa: PLC0415
+
+    root = storage.canonical_uri(arguments.index)
+    manifest = read_manifest(
+        root, published_snapshot(root)
+    )  # an index is large: no shard is opened
+    if arguments.plot is not None:
+        _plot(root, manifest, arguments.plot)
+    facts = facts_of(root, manifest)
+    return json.dumps(facts) if arguments.json else facts_text(facts, manifest.recall)
+
+
+def _plot(root: str, manifest: Manifest, path: Path) -> None:
+    if manifest.recall is None:
+        raise UsageError(
+            f"--plot draws the measured recall, and snapshot {manifest.snapshot_id} of {root} has "
+            "none; build the index again"
+        )
+    from pool3.index.recall.plot import plot_recall  # noqa: PLC0415
+
+    try:
+        plot_recall(manifest.recall, path)
+    except OSError as error:
+        raise StorageError("denied", f"{path} cannot be written: {error.strerror}") from error
+
+
+def _search(arguments: argparse.Namespace) -> str:
+    _check_search(arguments)
+    from pool3.search.index import open_index  # noqa: PLC0415
+
+    index = open_index(arguments.index)
+    hits = _hits(index, arguments)
+    if arguments.sheet is not None:
+        _save(hits, arguments.sheet)
+    if not arguments.json:
+        return hits_text(hits, arguments.columns)
+    about = {
+        "index": index.uri,
+        "snapshot_id": hits.snapshot_id,
+        "metric": index.metric,
+        "picture": arguments.picture,
+        "image_id": arguments.image_id,
+        "where": arguments.where,
+        "distinct": arguments.distinct,
+    }
+    return hits_json(hits, arguments.columns, about)
+
+
+def _check_search(arguments: argparse.Namespace) -> None:
+    if (arguments.picture is None) == (arguments.image_id is None):
+        raise UsageError(
+            "search takes either a PICTURE or --image-id, exactly one of them; "
+            "see pool3 search --help"
+        )
+    if arguments.k < 1:
+        raise UsageError(f"-k must be at least 1; found {arguments.k}")
+    if arguments.sheet is not None:
+        _check_file("--sheet", arguments.sheet, SHEET_ENDINGS)
+
+
+def _check_file(option: str, path: Path, endings: Sequence[str]) -> None:
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"{option} must end in {', '.join(endings)}; found {path}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{option} {path} needs the folder {path.parent}; create it first")
+
+
+def _hits(index: Index, arguments: argparse.Namespace) -> Hits:
+    options = {
+        "k": arguments.k,
+        "where": arguments.where,
+        "distinct": arguments.distinct,
+        "recall": arguments.recall,
+        "columns": arguments.columns or None,
+    }
+    if arguments.image_id is not None:
+        return index.search(image_id=arguments.image_id, **options)
+    from pool3.images.open import fetched_picture  # noqa: PLC0415
+
+    try:
+        picture = fetched_picture(arguments.picture)
+    except (NotFound, PictureError) as error:
+        raise UsageError(f"{arguments.picture} cannot be searched with: {error}") from error
+    return index.search(picture, **options)
+
+
+def _save(hits: Hits, sheet: Path) -> None:
+    try:
+        hits.save(sheet)
+    except OSError as error:
+        raise StorageError("denied", f"{sheet} cannot be written: {error}") from error
+
+
+def _export(arguments: argparse.Namespace) -> str:
+    from pool3.index.export import export_index  # noqa: PLC0415
+
+    manifest = export_index(
+        arguments.index,
+        arguments.output,
+        where=arguments.where,
+        sample=arguments.sample,
+        seed=arguments.seed,
+    )
+    told = {
+        "output": arguments.output,
+        "rows": manifest.rows,
+        "n_shards": len(manifest.shards),
+        "bytes": manifest.bytes,
+    }
+    if arguments.json:
+        return json.dumps(told)
+    return facts_text(told, manifest.recall)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""Decoding pictures, drawing contact sheets. Empty: decoder processes import this package."""

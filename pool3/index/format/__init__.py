@@ -1,0 +1,1 @@
+"""The files of an index as they are stored: manifest, tensors, arrays."""

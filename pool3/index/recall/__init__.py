@@ -1,0 +1,1 @@
+"""Recall of a snapshot: how it is measured, and which effort reaches which recall."""

@@ -1,0 +1,1 @@
+"""One shard of an index: written, read, searched, copied."""

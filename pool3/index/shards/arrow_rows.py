@@ -1,0 +1,88 @@
+"""Rows of a memory-mapped Arrow IPC file, read one at a time: ids and metadata of a shard."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pool3.errors import InvalidIndex
+
+
+class ArrowRows:
+    """Rows of a memory-mapped Arrow IPC file, read one at a time.
+
+    Parameters
+    ----------
+    path
+        The file.
+    where
+        What an error names.
+
+    Raises
+    ------
+    InvalidIndex
+        When the file is no Arrow IPC file.
+    """
+
+    def __init__(self, path: Path, where: str) -> None:
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            self.schema: pa.Schema = reader.schema
+            self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InvalidIndex(f"{where} is not an Arrow IPC file: {error}") from error
+        self._starts: list[int] = [0, *accumulate(batch.num_rows for batch in self._batches)]
+        self._columns = list(zip(*(batch.columns for batch in self._batches), strict=True))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """Return the number of the batch, and the row there."""
+        number = bisect_right(self._starts, row) - 1
+        return number, row - self._starts[number]
+
+    def table(self) -> pa.Table:
+        """Return all rows, without copying them."""
+        return pa.Table.from_batches(self._batches, schema=self.schema)
+
+    def value(self, row: int, column: int = 0) -> Any:
+        """Return one value, as Python has it."""
+        number, position = self._place(row)
+        return self._columns[column][number][position].as_py()
+
+    def row(self, row: int) -> pa.RecordBatch:
+        """Return one row, as a batch of one."""
+        number, position = self._place(row)
+        return self._batches[number].slice(position, 1)
+
+
+class IdRows(ArrowRows):
+    """The rows of a shard's ids: the first column holds the image_ids, strings and none null."""
+
+    def __init__(self, path: Path, where: str) -> None:
+        super().__init__(path, where)
+        columns = self._columns[0] if self._columns else ()
+        if self.schema.types[:1] != [pa.string()] or any(part.null_count for part in columns):
+            raise InvalidIndex(
+                f"{where} must begin with a column of strings, none of them null; found the "
+                f"columns {', '.join(map(str, self.schema)) or 'none'}"
+            )
+        self._texts = [_offsets_and_bytes(part) for part in columns]
+
+    def image_id(self, row: int) -> str:
+        """Return one image_id; `value` would take thirty times as long."""
+        number, position = self._place(row)
+        offsets, text = self._texts[number]
+        return str(text[offsets[position] : offsets[position + 1]], "utf-8")
+
+
+def _offsets_and_bytes(strings: pa.Array) -> tuple[memoryview, memoryview]:
+    """Return what an Arrow array of strings consists of: where each begins, and their bytes."""
+    _, offsets, text = strings.buffers()
+    begins = memoryview(offsets or b"")[4 * strings.offset :].cast("i")
+    return begins, memoryview(text or b"")

@@ -1,0 +1,1 @@
+"""Snapshots of an index: opened, made, published, expired."""

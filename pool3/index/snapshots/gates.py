@@ -1,0 +1,65 @@
+"""What has to hold of a snapshot before readers get it."""
+
+from __future__ import annotations
+
+from pool3.errors import GateError
+from pool3.index.format.manifest import Manifest
+
+
+def require_not_shrunk(before: Manifest | None, after: Manifest, max_shrink: float) -> None:
+    """Raise `GateError` when an index lost too many of its rows; the snapshot stays staged.
+
+    Parameters
+    ----------
+    before
+        The published snapshot.
+    max_shrink
+        The largest share of its rows that may go.
+    """
+    if before is None or after.rows >= before.rows * (1 - max_shrink):
+        return
+    raise GateError(
+        f"expected at least {1 - max_shrink:.1%} of the {before.rows} rows of snapshot "
+        f"{before.snapshot_id}, found {after.rows}; snapshot {after.snapshot_id} is staged and not "
+        "published: check the table, then run publish-index --snapshot "
+        f"{after.snapshot_id}, or raise --max-shrink"
+    )
+
+
+def require_recall(after: Manifest, min_recall: float | None, *, k: int = 10) -> None:
+    """Raise `GateError` when no measured effort finds enough; the snapshot stays staged.
+
+    Parameters
+    ----------
+    min_recall
+        The recall that the best measured point must reach; None asks for nothing.
+    k
+        Of this many hits, or of fewer where fewer were measured.
+    """
+    if min_recall is None or not after.rows:
+        return
+    best = best_recall(after, k)
+    if best is not None and best >= min_recall:
+        return
+    found = "none measured" if best is None else f"{best:.4f} at best"
+    raise GateError(
+        f"expected a recall@{k} of at least {min_recall} (--min-recall), found {found}; snapshot "
+        f"{after.snapshot_id} is staged and not published: build with more --n-trees or with "
+        f"--refit-pca, or run publish-index --snapshot {after.snapshot_id} all the same"
+    )
+
+
+def best_recall(manifest: Manifest, k: int) -> float | None:
+    """Return the highest mean recall that was measured for k hits, or for the most below k."""
+    points = () if manifest.recall is None else manifest.recall.points
+    measured = {int(name) for point in points for name in point.recall}
+    at = max((name for name in measured if name <= k), default=None)
+    if at is None:
+        return None
+    return max(point.recall[str(at)] for point in points if str(at) in point.recall)
+
+
+def is_folded(manifest: Manifest) -> bool:
+    """Tell whether an index has nothing to fold: no dead row, and no shard added later."""
+    filled = [entry for entry in manifest.shards if entry.rows]
+    return not any(entry.dead for entry in filled) and len({e.added_in for e in filled}) < 2

@@ -1,0 +1,1 @@
+"""TensorFlow graphs: checked, read, matched and frozen."""

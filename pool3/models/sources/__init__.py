@@ -1,0 +1,1 @@
+"""The containers that weights of Inception-v3 come in."""

@@ -1,0 +1,226 @@
+"""Near-duplicates: which rows lie within a distance of each other, and the clusters that they form.
+
+A cluster is bounded by the distance to its representative, so that a chain of small steps does not
+swallow the lake. Deliberately not here: the passes over an index (`jobs.find_duplicates`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pool3 import storage
+from pool3.errors import UsageError
+from pool3.images.contact_sheet import Cell, drawn_sheet, fetched_pictures
+from pool3.index.format.manifest import Manifest
+from pool3.index.recall.effort import Depth
+from pool3.index.reduction import Reduction
+from pool3.index.shards.reader import ShardReader
+from pool3.vectors.distances import distances
+
+Rows = npt.NDArray[np.int64]
+
+# How many neighbours a row asks for at first: nearly all have none within the threshold.
+_FIRST = 8
+_GROWTH = 4
+
+#: A stored number is rounded by 2^-11 of itself at most, in float16. Twice that for rows of unit
+#: length, which are divided by their rounded length, and twice that again for safety.
+_ROUNDING = 2.0**-9
+
+
+def check_threshold(threshold: float, metric: str) -> None:
+    """Refuse what has no duplicates.
+
+    Raises
+    ------
+    UsageError
+        `threshold` is no distance, or the metric is ``dot``, in which a row is not nearest to
+        itself.
+    """
+    if not (math.isfinite(threshold) and threshold >= 0):
+        raise UsageError(f"expected --threshold of at least 0, found {threshold}")
+    if metric == "dot":
+        raise UsageError(
+            "expected an index of the metric angular or euclidean, found dot, under which equal "
+            "pictures are not near; build one with --metric angular"
+        )
+
+
+def reduced_reach(threshold: float, metric: str, length: float) -> float:
+    """How far apart in the reduced space two rows can be that lie within `threshold`.
+
+    A projection lengthens nothing, so no more than they are apart; but stored rows are rounded, and
+    reduced ones were not.
+
+    Parameters
+    ----------
+    threshold
+        As a person reads it: under ``angular`` 1 - cosine, half the squared distance of unit rows.
+    length
+        Of one of the two rows.
+    """
+    if metric == "angular":
+        return math.sqrt(2 * threshold) + _ROUNDING
+    return threshold + _ROUNDING * (length + threshold)
+
+
+@dataclass(frozen=True)
+class Near:
+    """The rows within the threshold of one row, itself left out.
+
+    Attributes
+    ----------
+    ids, distances
+        m image_ids, and how far they are, exactly.
+    complete
+        False where the search reached its limit, and there may be more.
+    """
+
+    ids: list[str]
+    distances: list[float]
+    complete: bool
+
+
+class DuplicateSearch:
+    """Finds, in some shards, what lies within a threshold of a row.
+
+    Parameters
+    ----------
+    shards
+        Open shards.
+    manifest, reduction
+        Of the whole index.
+    depth
+        How far to look at first; a search goes on while all that it found is near.
+    hidden
+        For shards by number, rows that stand for another one and are not to be found.
+    threshold
+        See `check_threshold`.
+    most
+        How many rows a search asks each shard for at most.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[ShardReader],
+        manifest: Manifest,
+        reduction: Reduction,
+        *,
+        depth: Depth,
+        hidden: Mapping[int, Rows],
+        threshold: float,
+        most: int,
+    ) -> None:
+        self._shards = shards
+        self._metric = manifest.metric
+        self._n_trees = manifest.n_trees
+        self._reduction = reduction
+        self._threshold = threshold
+        self._most = most
+        all_rows = sum(entry.rows for entry in manifest.shards if entry.live)
+        self._entries = [depth.entries(shard.entry, all_rows) for shard in shards]
+        self._passing = [_passing(shard, hidden.get(shard.entry.number)) for shard in shards]
+
+    def near(self, vector: npt.NDArray[np.float32], own: tuple[int, int]) -> Near:
+        """Search with a row's stored vector, float32 (d,); `own` is its shard's number and row."""
+        reach = reduced_reach(self._threshold, self._metric, float(np.linalg.norm(vector)))
+        asked = self._reduction.reduce(vector[None, :])[0]
+        ids: list[str] = []
+        far: list[float] = []
+        complete = True
+        for number, shard in enumerate(self._shards):
+            rows, all_found = self._candidates(number, asked, reach)
+            complete = complete and all_found
+            if own[0] == shard.entry.number:
+                rows = rows[rows != own[1]]
+            if len(rows):
+                measured = distances(vector, shard.rows_at(rows), self._metric)
+                close = measured <= self._threshold
+                ids += [shard.ids.image_id(int(row)) for row in rows[close]]
+                far += measured[close].tolist()
+        return Near(ids, far, complete)
+
+    def _candidates(self, number: int, asked: list[float], reach: float) -> tuple[Rows, bool]:
+        """Return the rows of a shard within reach, and whether these are all that were found."""
+        shard, entries, most = self._shards[number], self._entries[number], _FIRST
+        while True:
+            most = min(most, self._most)
+            rows, near = shard.candidates(
+                asked,
+                entries=max(entries, self._n_trees * most),
+                most=most,
+                at_least=most,
+                passing=self._passing[number],
+            )
+            close = near <= reach
+            if len(rows) < most or not close.all():
+                return rows[close], True
+            if most == self._most:
+                return rows, False
+            most, entries = most * _GROWTH, entries * _GROWTH
+
+
+def _passing(shard: ShardReader, hidden: Rows | None) -> npt.NDArray[np.bool_] | None:
+    if hidden is None:
+        return None
+    passing = np.ones(shard.entry.rows, np.bool_) if shard.live is None else shard.live.copy()
+    passing[hidden] = False
+    return passing
+
+
+def representatives(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Choose representatives: no two are a pair, and what may belong to a cluster is near one.
+
+    Parameters
+    ----------
+    pairs
+        Ids, the smaller first, in ascending order: whoever comes first by id and is not represented
+        yet represents those after it that are near, whatever order the rows had. An id that is near
+        to represented ones alone, all before it, is in no cluster. Memory: the ids that are
+        represented.
+
+    Examples
+    --------
+    >>> representatives([("a", "b"), ("b", "c"), ("c", "d")])
+    ['a', 'c']
+    """
+    represented: set[str] = set()
+    chosen: list[str] = []
+    for first, second in pairs:
+        if first in represented:
+            continue
+        if not chosen or chosen[-1] != first:
+            chosen.append(first)
+        represented.add(second)
+    return chosen
+
+
+def cluster_id(representative_id: str) -> str:
+    """Return the id of the cluster of a representative: the same in every run."""
+    return hashlib.blake2b(representative_id.encode(), digest_size=16).hexdigest()
+
+
+def cluster_sheet(size: int, members: Sequence[tuple[str, str, float]]) -> Image.Image:
+    """Draw a cluster: its representative apart, then the members with their distances.
+
+    Parameters
+    ----------
+    size
+        How many pictures the cluster has.
+    members
+        Id, uri and distance of the representative and then of those that are shown.
+    """
+    pictures = fetched_pictures([uri for _, uri, _ in members])
+    cells = [
+        Cell(picture, f"{distance:.4f}", storage.name_of(image_id))
+        for picture, (image_id, _, distance) in zip(pictures, members, strict=True)
+    ]
+    first = Cell(cells[0].picture, f"{size} pictures", cells[0].name)
+    return drawn_sheet(first, cells[1:])

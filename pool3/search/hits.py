@@ -1,0 +1,234 @@
+"""What a search found: ids and distances, and on demand their metadata and pictures."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pool3.errors import UsageError
+from pool3.filters.columns import column_of, column_path
+from pool3.images.contact_sheet import contact_sheet
+from pool3.index.shards.arrow_rows import ArrowRows
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+    from PIL import Image
+
+log = logging.getLogger(__name__)
+
+_HIT = pa.schema([("rank", pa.int32()), ("image_id", pa.string()), ("distance", pa.float64())])
+
+
+class Hit(NamedTuple):
+    """One hit: rank from 1, image_id, distance."""
+
+    rank: int
+    image_id: str
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What hits show of the index's metadata.
+
+    Attributes
+    ----------
+    declared
+        ``image_id`` and the columns of the metadata, of all shards.
+    columns
+        Those that `Hits.to_pandas` has; all but those of bytes when None.
+    uri_map
+        What the beginnings of uris are replaced with in `Hits.uris`.
+
+    Raises
+    ------
+    UsageError
+        For a column that is not declared, and a map of anything but strings.
+    """
+
+    declared: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    columns: Sequence[str] | None = None
+    uri_map: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.columns is None and self.uri_map is None:
+            return
+        if isinstance(self.columns, str):
+            raise UsageError(f"columns must be a list of names; found the string {self.columns!r}")
+        for name in self.columns or ():
+            column_path(self.declared, name, asked_by="columns")
+        texts = self.uri_map.items() if isinstance(self.uri_map, Mapping) else [(None,)]
+        if self.uri_map is not None and not all(isinstance(t, str) for pair in texts for t in pair):
+            raise UsageError(f"uri_map must map strings to strings; found {self.uri_map!r}")
+
+    def names(self) -> list[str]:
+        """Return the columns to show."""
+        if self.columns is not None:
+            return [name for name in self.columns if name != "image_id"]
+        return [
+            column.name
+            for column in self.declared
+            if column.name != "image_id" and not _is_bytes(column.type)
+        ]
+
+    def moved(self, uri: str) -> str:
+        """Return where a picture is now: the longest beginning that the map knows is replaced."""
+        known = [old for old in self.uri_map or () if uri.startswith(old)]
+        if self.uri_map is None or not known:
+            return uri
+        longest = max(known, key=len)
+        return self.uri_map[longest] + uri[len(longest) :]
+
+
+class Hits(Sequence[Hit]):
+    """The hits of one query, best first. `pool3.search.index.Index` makes it.
+
+    Parameters
+    ----------
+    ids
+        n image_ids.
+    distances
+        float64, (n,), ascending.
+    snapshot_id
+        The snapshot that they come from.
+    places
+        For each hit the metadata of its shard (None without any) and its row there.
+    query
+        The query's picture, when it was one: RGB, small.
+    recall, vectors
+        As below.
+    shown
+        What is shown of the metadata.
+
+    Attributes
+    ----------
+    ids : list of str
+    distances : float64, (n,)
+    snapshot_id : int
+    query : PIL.Image.Image or None
+    recall : float or None
+        The lower end of the measured 95 % interval of the recall at the depth of this search, 1.0
+        where every row was measured, None where it is not known.
+    vectors : float32, (n, d), or None
+        The hits' vectors as they are stored, where the search was asked for them. Under
+        ``angular`` only their directions count, and each is scaled by a power of two.
+    """
+
+    def __init__(
+        self,
+        *,
+        ids: list[str],
+        distances: npt.NDArray[np.float64],
+        snapshot_id: int,
+        places: Sequence[tuple[ArrowRows | None, int]],
+        query: Image.Image | None = None,
+        recall: float | None = None,
+        vectors: npt.NDArray[np.float32] | None = None,
+        shown: Shown | None = None,
+    ) -> None:
+        self.ids = ids
+        self.distances = distances
+        self.snapshot_id = snapshot_id
+        self.query = query
+        self.recall = recall
+        self.vectors = vectors
+        self._places = places
+        self._shown = shown or Shown()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [self[at] for at in range(*position.indices(len(self)))]
+        at = range(len(self))[position]
+        return Hit(at + 1, self.ids[at], float(self.distances[at]))
+
+    def __iter__(self) -> Iterator[Hit]:
+        return (self[at] for at in range(len(self)))
+
+    def __repr__(self) -> str:
+        nearest = f", nearest {self.ids[0]!r} at {self.distances[0]:.4g}" if self.ids else ""
+        return f"<pool3.Hits of snapshot {self.snapshot_id}: {len(self)}{nearest}>"
+
+    @property
+    def uris(self) -> list[str]:
+        """Where each hit's picture is: the metadata's ``uri``, or else its image_id."""
+        uris = []
+        for image_id, (metadata, row) in zip(self.ids, self._places, strict=True):
+            column = -1 if metadata is None else metadata.schema.get_field_index("uri")
+            found = metadata.value(row, column) if metadata is not None and column >= 0 else None
+            uris.append(self._shown.moved(str(found) if found else image_id))
+        return uris
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row for each hit: rank, image_id, distance, and the index's metadata.
+
+        Of the metadata, the columns that the search was asked for; otherwise all but those of
+        bytes (thumbnails). One that is called ``rank`` or ``distance`` becomes ``meta.rank`` or
+        ``meta.distance``.
+        """
+        ranks = range(1, len(self) + 1)
+        found = pa.Table.from_arrays([ranks, self.ids, self.distances], schema=_HIT)
+        rows = pa.concat_tables([self._metadata(at) for at in range(len(self))] or [pa.table({})])
+        for name, values in zip(rows.column_names, rows.columns, strict=True):
+            found = found.append_column(f"meta.{name}" if name in _HIT.names else name, values)
+        frame: pd.DataFrame = found.to_pandas()
+        return frame
+
+    def _metadata(self, at: int) -> pa.Table:
+        metadata, row = self._places[at]
+        # A column that does not matter, so that there is a row without metadata too.
+        batch = pa.record_batch({"": [None]}) if metadata is None else metadata.row(row)
+        table = pa.Table.from_batches([batch])
+        return pa.table(
+            {
+                name: column_of(table, self._shown.declared, name, asked_by="columns")
+                for name in self._shown.names()
+            }
+        )
+
+    def sheet(self) -> Image.Image:
+        """Draw the contact sheet: the query's picture first, then each hit, rank and distance."""
+        return contact_sheet(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the contact sheet to a local file; its ending says in which format."""
+        self.sheet().save(Path(path))
+
+    def show(self) -> None:
+        """Show the contact sheet: in the notebook, or else in the system's picture viewer."""
+        picture = self.sheet()
+        if _in_notebook():
+            from IPython.display import display  # noqa: PLC0415
+
+            display(picture)  # type: ignore[no-untyped-call, unused-ignore]
+        else:
+            picture.show()
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _in_notebook() -> bool:
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython  # noqa: PLC0415
+
+    shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
+    return shell is not None and hasattr(shell, "kernel")

@@ -1,0 +1,374 @@
+"""Searching an index: pictures, vectors or ids in, hits out.
+
+Deliberately not here: Spark, and any state that a search would leave behind; an open index never
+changes, whatever is published after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pool3 import storage
+from pool3.errors import UsageError
+from pool3.index.format.manifest import Manifest
+from pool3.index.recall.effort import check_count
+from pool3.index.recall.plot import plot_recall
+from pool3.index.snapshots.files import IndexFiles, stored_reduction
+from pool3.index.snapshots.publication import read_manifest
+from pool3.index.snapshots.snapshot import published_snapshot
+from pool3.search.fan_out import FanOut
+from pool3.search.hits import Hits
+from pool3.search.info import facts_of
+from pool3.search.searcher import Searcher
+from pool3.vectors.distances import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+Picture: TypeAlias = str | Path | bytes | Image.Image | npt.NDArray[Any]
+Vector: TypeAlias = npt.NDArray[Any]
+
+
+def open_index(
+    uri: str | os.PathLike[str],
+    *,
+    snapshot: int | None = None,
+    cache_max_bytes: int | None = None,
+    expected_sha256: str | None = None,
+) -> Index:
+    """Open an index for searching.
+
+    Every file is checked against the manifest's SHA-256 and memory-mapped; those of a bucket are
+    downloaded into the local cache first, which all processes of a machine share. Re-rank vectors
+    are most of the bytes: where the cache may not hold them besides the rest, they stay in the
+    bucket, and each search fetches those that it measures.
+
+    Parameters
+    ----------
+    uri
+        The index's root.
+    snapshot
+        Which snapshot; the newest published one when None.
+    cache_max_bytes
+        Most bytes that the cache may hold, of all indexes together: what was not used for longest
+        makes room, except for what a process has open. ``$POOL3_CACHE_MAX_BYTES`` when None; no
+        limit without that. An index on a local disk is read where it stands.
+    expected_sha256
+        SHA-256 that the snapshot's manifest must have. It names all other files by theirs.
+
+    Raises
+    ------
+    InvalidIndex
+        When there is no index or no such snapshot, its format is unknown, or files contradict it.
+    StorageError
+        When a file is missing, damaged or cannot be reached.
+    UsageError
+        When the index without its re-rank vectors is larger than `cache_max_bytes`.
+
+    Examples
+    --------
+    ::
+
+        index = pool3.open("s3://lake/index")
+        hits = index.search("photo.jpg", k=10)
+    """
+    if snapshot is not None:
+        check_count("snapshot", snapshot)
+    root = storage.canonical_uri(uri)
+    number = published_snapshot(root) if snapshot is None else snapshot
+    manifest = read_manifest(root, number, expected_sha256=expected_sha256)
+    files = IndexFiles(root, manifest, cache_max_bytes)
+    log.info("%s, snapshot %s: %s", root, number, files.told())
+    files.require_room()
+    return Index(
+        root, manifest, cache_max_bytes=cache_max_bytes, pinned=expected_sha256 is not None
+    )
+
+
+class Index:
+    """An open snapshot of an index; `pool3.open` makes it. Threads may share it.
+
+    Parameters
+    ----------
+    uri
+        Canonical uri of the index's root.
+    manifest
+        The snapshot's.
+    cache_max_bytes
+        As for `open_index`.
+    pinned
+        Whether the manifest had to have a given SHA-256.
+
+    Attributes
+    ----------
+    uri
+        Where the index is.
+    manifest
+        What the snapshot consists of.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        manifest: Manifest,
+        *,
+        cache_max_bytes: int | None = None,
+        pinned: bool = False,
+    ) -> None:
+        self.uri = uri
+        self.manifest = manifest
+        self._cache_max_bytes = cache_max_bytes
+        self._pinned = pinned
+        reduction = stored_reduction(IndexFiles(uri, manifest, cache_max_bytes), manifest)
+        self._fan_out = FanOut(uri, manifest, reduction, cache_max_bytes)
+        self._searcher = Searcher(uri, manifest, self._fan_out)
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    def __repr__(self) -> str:
+        return (
+            f"<pool3.Index {self.uri} snapshot {self.snapshot_id}: {len(self)} rows, "
+            f"{self.manifest.dimension} numbers each, {self.manifest.metric}>"
+        )
+
+    @property
+    def snapshot_id(self) -> int:
+        """Number of the open snapshot."""
+        return self.manifest.snapshot_id
+
+    @property
+    def metric(self) -> str:
+        """``angular``, ``euclidean`` or ``dot``."""
+        return self.manifest.metric
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self.manifest.dimension
+
+    @property
+    def model_id(self) -> str | None:
+        """The model that made the vectors; None when they came without one."""
+        return self.manifest.model_id
+
+    def info(self) -> dict[str, Any]:
+        """Return what the index is, as plain values for a person or for JSON."""
+        return facts_of(self.uri, self.manifest)
+
+    def plot_recall(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Draw what is known of the index's recall; see `pool3.index.recall.plot.plot_recall`."""
+        if self.manifest.recall is None:
+            raise UsageError(
+                f"the recall of {self.uri}, snapshot {self.snapshot_id}, was never measured; "
+                "build the index again"
+            )
+        return plot_recall(self.manifest.recall, path)
+
+    def refresh(self, *, expected_sha256: str | None = None) -> Index:
+        """Open the newest published snapshot, with the options that this one was opened with.
+
+        Parameters
+        ----------
+        expected_sha256
+            As for `open_index`; an index that was opened with one must be given the next.
+
+        Returns
+        -------
+        Index
+            This one where nothing else was published since.
+        """
+        if self._pinned and expected_sha256 is None:
+            raise UsageError(
+                f"{self.uri} was opened with expected_sha256, which only one manifest has; "
+                "refresh(expected_sha256=...) takes that of the newest"
+            )
+        if published_snapshot(self.uri) == self.snapshot_id:
+            return self
+        return open_index(
+            self.uri, cache_max_bytes=self._cache_max_bytes, expected_sha256=expected_sha256
+        )
+
+    @overload
+    def search(
+        self,
+        query: Picture | Vector | None = None,
+        *,
+        image_id: str | None = None,
+        k: int = 10,
+        recall: float | None = None,
+        search_k: int | None = None,
+        rerank: int | None = None,
+        where: str | None = None,
+        distinct: str | None = None,
+        exclude_self: bool = False,
+        columns: Sequence[str] | None = None,
+        vectors: bool = False,
+        uri_map: Mapping[str, str] | None = None,
+    ) -> Hits: ...
+
+    @overload
+    def search(
+        self,
+        query: list[Any] | tuple[Any, ...],
+        *,
+        k: int = 10,
+        recall: float | None = None,
+        search_k: int | None = None,
+        rerank: int | None = None,
+        where: str | None = None,
+        distinct: str | None = None,
+        exclude_self: bool = False,
+        columns: Sequence[str] | None = None,
+        vectors: bool = False,
+        uri_map: Mapping[str, str] | None = None,
+    ) -> list[Hits]: ...
+
+    def search(
+        self,
+        query: Any = None,
+        *,
+        image_id: str | None = None,
+        k: int = 10,
+        recall: float | None = None,
+        search_k: int | None = None,
+        rerank: int | None = None,
+        where: str | None = None,
+        distinct: str | None = None,
+        exclude_self: bool = False,
+        columns: Sequence[str] | None = None,
+        vectors: bool = False,
+        uri_map: Mapping[str, str] | None = None,
+    ) -> Hits | list[Hits]:
+        """Find the k nearest pictures.
+
+        Parameters
+        ----------
+        query
+            A path or uri, a picture file's bytes, a PIL image, a uint8 array (height, width, 3), a
+            vector (any real dtype, (d,)), or a list or tuple of these.
+        image_id
+            Search with the stored vector of this picture instead; it finds itself first.
+        k
+            How many hits; fewer only where there are fewer.
+        recall
+            Which share of the true neighbours is wanted, 0 to 1 (default: 0.95): the cheapest
+            measured effort is taken whose 95 % interval lies above it. A warning tells when none
+            does, or nothing was measured for so many hits. Not together with the next two.
+        search_k
+            How many entries of the trees' leaves Annoy gathers over all shards (default: `rerank`
+            of each tree). More finds more of the true neighbours, and takes longer; rows times
+            trees is everything.
+        rerank
+            How many of the nearest reduced vectors, over all shards, are measured exactly
+            (default: 100, or 2 k where that is more).
+        where
+            Only pictures of which this is true, such as ``label = 'tram' AND width > 400``; over
+            ``image_id`` and the columns of metadata (`pool3.filters.parser` has the language).
+        distinct
+            A column of which no two hits may have the same value; the nearest of each stays. Null
+            is no value.
+        exclude_self
+            Leave out the picture that is searched with: that of `image_id`, or of the path or uri.
+        columns
+            The columns of metadata that `Hits.to_pandas` has.
+        vectors
+            Whether the hits bring their vectors, `Hits.vectors`.
+        uri_map
+            For pictures that were moved: what the beginnings of their uris are replaced with.
+
+        Returns
+        -------
+        Hits, or a list of them for a list of queries
+            Best first, ties by id.
+
+        Raises
+        ------
+        UsageError
+            For anything that cannot be searched with, in one sentence.
+        StorageError, PictureError
+            When a picture cannot be fetched or decoded.
+        """
+        if (query is None) == (image_id is None):
+            raise UsageError("search takes either a query or an image_id, exactly one of them")
+        asked = self._searcher.asked(
+            k,
+            recall=recall,
+            search_k=search_k,
+            rerank=rerank,
+            where=where,
+            distinct=distinct,
+            exclude_self=exclude_self,
+            columns=columns,
+            vectors=vectors,
+            uri_map=uri_map,
+        )
+        if image_id is not None:
+            return self._searcher.by_id(image_id, asked)
+        if isinstance(query, list | tuple):
+            return self._searcher.by_each(query, asked)
+        return self._searcher.by_each([query], asked)[0]
+
+    def search_bytes(
+        self, data: bytes, *, k: int = 10, where: str | None = None, recall: float | None = None
+    ) -> Hits:
+        """Search with a picture file's bytes; safe for what a visitor sends."""
+        if not isinstance(data, bytes):
+            raise UsageError(f"search_bytes takes bytes; found {type(data).__name__}")
+        return self._searcher.by_each([data], self._searcher.asked(k, recall=recall, where=where))[
+            0
+        ]
+
+    def search_id(
+        self, image_id: str, *, k: int = 10, where: str | None = None, recall: float | None = None
+    ) -> Hits:
+        """Search with the stored vector of a picture of the index; it finds itself first."""
+        return self._searcher.by_id(image_id, self._searcher.asked(k, recall=recall, where=where))
+
+    def search_vector(
+        self, vector: Vector, *, k: int = 10, where: str | None = None, recall: float | None = None
+    ) -> Hits:
+        """Search with a vector, any real dtype, (d,)."""
+        asked = self._searcher.asked(k, recall=recall, where=where)
+        return self._searcher.by_vector(np.asarray(vector), asked)
+
+    def search_batch(
+        self,
+        vectors: Vector,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        search_k: int | None = None,
+        rerank: int | None = None,
+        where: str | None = None,
+    ) -> tuple[npt.NDArray[np.object_], FloatArray]:
+        """Search with many vectors.
+
+        Parameters
+        ----------
+        vectors
+            Any real dtype, (n, d).
+        k, recall, search_k, rerank, where
+            As for `search`.
+
+        Returns
+        -------
+        ids : object (str), (n, m)
+        distances : float64, (n, m)
+            Best first; m is the smaller of k and the number of rows that may be found, so that
+            every place holds a true hit.
+        """
+        asked = self._searcher.asked(
+            k, recall=recall, search_k=search_k, rerank=rerank, where=where
+        )
+        return self._searcher.by_batch(np.asarray(vectors), asked)

@@ -1,0 +1,139 @@
+"""What a batch of queries comes from: a table of vectors, or pictures.
+
+Deliberately not here: the search, and running a model over the pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pool3 import storage
+from pool3.errors import UsageError
+from pool3.features.table import FeatureTable, own_table
+from pool3.filters.columns import column_of
+from pool3.index.format.manifest import Manifest
+from pool3.inputs.pictures import list_pictures
+from pool3.storage import StoredObject
+from pool3.storage.tables import TableFile
+
+_PARQUET = (".parquet", ".pq")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryTable:
+    """A table of query vectors.
+
+    Attributes
+    ----------
+    table
+        Where they are.
+    id_column
+        ``query_id``, or ``image_id`` where there is none.
+    columns
+        All that the table has.
+    """
+
+    table: FeatureTable
+    id_column: str
+    columns: tuple[str, ...]
+
+
+def open_queries(where: str) -> QueryTable | tuple[StoredObject, ...]:
+    """Open a table of query vectors, or list pictures where there is no table.
+
+    Parameters
+    ----------
+    where
+        A feature table, a Delta table or folder of Parquet files with ``features`` and
+        ``query_id`` or ``image_id``; or a folder, a file or a glob of pictures.
+
+    Raises
+    ------
+    UsageError
+        When there is neither, or a table lacks the columns.
+    """
+    uri = storage.canonical_uri(where)
+    table = own_table(uri) if storage.is_directory(uri) else None
+    if table is not None:
+        return _query_table(table)
+    found = list_pictures(where).objects
+    parquet = [one for one in found if one.uri.endswith(_PARQUET)]
+    if not parquet:
+        return found
+    if not storage.is_directory(uri):
+        raise UsageError(
+            f"expected a folder of Parquet files or of pictures as queries, found the file {uri}; "
+            "name its folder"
+        )
+    files = [
+        TableFile(
+            path=one.uri.removeprefix(uri).lstrip("/"),
+            size=one.size,
+            rows=0,
+            smallest=None,
+            largest=None,
+        )
+        for one in parquet
+    ]
+    return _query_table(FeatureTable(uri=uri, version=None, files=tuple(files)))
+
+
+def _query_table(table: FeatureTable) -> QueryTable:
+    names = table.schema().names if table.files else []
+    id_column = "query_id" if "query_id" in names else "image_id"
+    if id_column not in names or "features" not in names:
+        raise UsageError(
+            f"expected columns features and query_id or image_id in {table.uri}, found "
+            f"{', '.join(names) or 'none'}; rename the columns or name another table"
+        )
+    return QueryTable(table=table, id_column=id_column, columns=tuple(names))
+
+
+def require_same_model(queries: QueryTable, manifest: Manifest) -> None:
+    """Refuse vectors of another model than the index's, where both tell which made them.
+
+    Raises
+    ------
+    UsageError
+        They are of another one.
+    """
+    if manifest.model_id is None or "model_id" not in queries.columns:
+        return
+    for file in queries.table.files:
+        for batch in queries.table.read(file, ["model_id"]):
+            if batch.num_rows:
+                found = batch.column(0)[0].as_py()
+                if found not in (None, manifest.model_id):
+                    raise UsageError(
+                        f"expected queries of the index's model {manifest.model_id}, found vectors "
+                        f"of {found} in {queries.table.uri}; extract them with the index's model"
+                    )
+                return
+
+
+def labels_of(where: str, column: str) -> dict[str, str | None]:
+    """Return a column of a table of queries by their ids, as text.
+
+    Raises
+    ------
+    UsageError
+        `where` holds pictures, or there is no such column.
+    """
+    queries = open_queries(where)
+    if not isinstance(queries, QueryTable):
+        raise UsageError(
+            f"expected a table of queries with a column {column!r} for --labels, found pictures at "
+            f"{where}; name a table, or leave --labels out"
+        )
+    labels: dict[str, str | None] = {}
+    for file in queries.table.files:
+        for batch in queries.table.read(file, None):
+            rows = pa.Table.from_batches([batch]).drop_columns(["features"])
+            values = column_of(rows, rows.schema, column, asked_by="--labels")
+            ids = pc.cast(rows.column(queries.id_column), pa.string())
+            texts = pc.cast(values, pa.string())
+            labels.update(zip(ids.to_pylist(), texts.to_pylist(), strict=True))
+    return labels

@@ -1,0 +1,1 @@
+"""Arithmetic on feature vectors. Empty: executors import this package."""

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pool3.errors import InvalidIndex
+from pool3.index.recall import samples as samples_module
+from pool3.index.recall.picker import SamplePicker, sample_key
+from pool3.index.recall.samples import (
+    KNOWN,
+    Neighbours,
+    SampleQueries,
+    exact_part,
+    merged_exact,
+    updated,
+)
+from pool3.vectors.distances import METRICS, distances
+
+
+@dataclass
+class Ids:
+    ids: list[str]
+
+    def image_id(self, row: int) -> str:
+        return self.ids[row]
+
+
+class Shard:
+    """What `exact_part` asks of a reader."""
+
+    def __init__(self, ids: list[str], vectors: np.ndarray) -> None:
+        self.ids = Ids(ids)
+        self.vectors = vectors
+        self.live = None
+
+    def find(self, image_id: str) -> int | None:
+        return self.ids.ids.index(image_id) if image_id in self.ids.ids else None
+
+
+def rows_of(n_rows: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    rng = np.random.default_rng(seed)
+    # Few different numbers, so that many rows are equally far.
+    vectors = rng.integers(1, 4, (n_rows, 3)).astype(np.float32)
+    return [f"s3://lake/{seed}/ä{row}.jpg" for row in range(n_rows)], vectors
+
+
+def cut(n_rows: int, n_parts: int, rng: np.random.Generator) -> list[np.ndarray]:
+    return np.array_split(rng.permutation(n_rows), n_parts)
+
+
+@given(st.integers(0, 60), st.integers(1, 5), st.integers(1, 20), st.integers(0, 99))
+def test_a_sample_does_not_depend_on_how_the_table_is_cut(n_rows, n_parts, limit, seed):
+    ids, vectors = rows_of(n_rows, seed)
+    wanted = sorted(range(n_rows), key=lambda row: sample_key(ids[row]))[:limit]
+    whole = SamplePicker(3, limit=limit)
+    for rows in cut(n_rows, n_parts, np.random.default_rng(seed)):
+        part = SamplePicker(3, limit=limit)
+        for batch in np.array_split(rows, 2):
+            part.add([ids[row] for row in batch], vectors[batch])
+        whole.merge(SamplePicker.from_bytes(part.to_bytes(), limit=limit))
+    found, picked = whole.picked()
+    assert found == [ids[row] for row in wanted]
+    np.testing.assert_array_equal(picked, vectors[wanted])
+
+
+def truth(ids: list[str], vectors: np.ndarray, samples: SampleQueries, metric: str) -> list:
+    """Return, for each sample, its distances to all other rows, ascending."""
+    found = []
+    for image_id, query in zip(samples.ids, samples.queries, strict=True):
+        others = [row for row, other in enumerate(ids) if other != image_id]
+        found.append(np.sort(distances(query, vectors[others], metric)))
+    return found
+
+
+def agree(samples: SampleQueries, true: list[np.ndarray]) -> None:
+    near = samples.neighbours
+    for at, all_distances in enumerate(true):
+        known = int(near.known[at])
+        np.testing.assert_array_equal(near.distances[at][:known], all_distances[:known])
+        assert known >= (all_distances < near.radius[at]).sum()
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(2, 40),
+    st.integers(0, 30),
+    st.integers(1, 4),
+    st.sampled_from(METRICS),
+    st.integers(0, 999),
+)
+def test_lists_stay_exact_while_rows_come_and_go(n_rows, n_added, n_shards, metric, seed):
+    rng = np.random.default_rng(seed)
+    ids, vectors = rows_of(n_rows, 1)
+    picker = SamplePicker(3, limit=5)
+    picker.add(ids, vectors)
+    picked, queries = picker.picked()
+    with patch.object(samples_module, "KNOWN", 8):
+        parts = [
+            exact_part(Shard([ids[r] for r in rows], vectors[rows]), picked, queries, metric)
+            for rows in cut(n_rows, n_shards, rng)
+        ]
+        passed_on = [Neighbours.from_bytes(part.to_bytes()) for part in parts]
+        samples = SampleQueries(tuple(picked), queries, merged_exact(passed_on))
+        agree(samples, truth(ids, vectors, samples, metric))
+        for k in range(1, 9):
+            assert samples.knowing(k).all()
+
+        dead = {image_id for image_id in ids if rng.random() < 0.3}
+        # Some of them come back with another vector, as changed pictures do.
+        again = [image_id for image_id in sorted(dead) if rng.random() < 0.5]
+        new_ids, new_vectors = rows_of(n_added, 2)
+        _, other_vectors = rows_of(len(again), 3)
+        added_ids, added = again + new_ids, np.concatenate([other_vectors, new_vectors])
+        part = exact_part(Shard(added_ids, added), picked, queries, metric)
+        later = updated(samples, [part], dead)
+        stay = [row for row, image_id in enumerate(ids) if image_id not in dead]
+        ids_now = [ids[row] for row in stay] + added_ids
+        true = truth(ids_now, np.concatenate([vectors[stay], added]), later, metric)
+        agree(later, true)
+        if n_rows <= 9:  # all other rows were known
+            assert later.neighbours.known.tolist() == [min(8, len(near)) for near in true]
+        read = SampleQueries.from_bytes(later.to_bytes())
+        assert read.ids == later.ids
+        for name, array in later.neighbours.tensors().items():
+            np.testing.assert_array_equal(read.neighbours.tensors()[name], array)
+
+
+def test_forgotten_pictures_leave_the_samples():
+    ids, vectors = rows_of(30)
+    samples = SampleQueries(
+        tuple(ids[:4]),
+        vectors[:4],
+        merged_exact([exact_part(Shard(ids, vectors), ids[:4], vectors[:4], "euclidean")]),
+    )
+    kept = samples.without({ids[1], ids[9]})
+    assert kept.ids == (ids[0], ids[2], ids[3])
+    np.testing.assert_array_equal(kept.queries, vectors[[0, 2, 3]])
+    for image_id in (ids[1], ids[9]):
+        assert sample_key(image_id) in samples.neighbours.keys
+        assert sample_key(image_id) not in kept.neighbours.keys
+        assert image_id.encode() not in kept.to_bytes()
+    assert kept.neighbours.known.tolist() == [27, 27, 27]
+
+
+def test_what_are_no_samples():
+    with pytest.raises(InvalidIndex, match="these are no sample queries"):
+        SampleQueries.from_bytes(b"something else")
+    with pytest.raises(InvalidIndex, match="these are no sample queries"):
+        SampleQueries.from_bytes(SamplePicker(2).to_bytes())
+    nothing = Neighbours(np.zeros((0, KNOWN), np.uint64), np.zeros((0, KNOWN)), np.zeros(0))
+    short = SampleQueries(("a",), np.zeros((1, 2), np.float32), nothing)
+    with pytest.raises(InvalidIndex, match=r"1 sample queries must have neighbours of shape"):
+        SampleQueries.from_bytes(short.to_bytes())

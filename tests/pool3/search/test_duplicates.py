@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pool3.errors import UsageError
+from pool3.index.recall.effort import Depth
+from pool3.index.shards.reader import ShardReader
+from pool3.index.snapshots.snapshot import open_snapshot
+from pool3.search.duplicates import (
+    DuplicateSearch,
+    check_threshold,
+    cluster_id,
+    cluster_sheet,
+    reduced_reach,
+    representatives,
+)
+from pool3.vectors.distances import distances
+from tests.dead_rows import bury
+
+
+def clumps(n: int, dimension: int = 150, seed: int = 0) -> np.ndarray:
+    """Clumps of 1 to 30 rows that are nearly alike, of all lengths."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(n, dimension)) * np.exp(random.uniform(-2, 2, size=(n, 1)))
+    chosen = np.repeat(centres, random.integers(1, 31, size=n), axis=0)[:n]
+    spread = 0.1 * np.linalg.norm(chosen, axis=1, keepdims=True) / dimension**0.5
+    return (chosen + spread * random.normal(size=chosen.shape)).astype(np.float32)
+
+
+def opened(directory, *, hidden=None, threshold=0.012, most=1000):
+    uri, manifest, reduction = open_snapshot(directory)
+    shards = [ShardReader(uri, entry, manifest, reduction) for entry in manifest.shards]
+    return shards, DuplicateSearch(
+        shards,
+        manifest,
+        reduction,
+        depth=Depth(10, 100, 1000),
+        hidden=hidden or {},
+        threshold=threshold,
+        most=most,
+    )
+
+
+@pytest.mark.parametrize(("metric", "threshold"), [("angular", 0.012), ("euclidean", 0.9)])
+def test_all_that_is_near_is_found_and_nothing_else(make_index, metric, threshold):
+    directory = make_index(clumps(200), metric=metric, n_shards=3)
+    bury(directory, {1: [5, 6, 7]})
+    shards, search = opened(directory, threshold=threshold, hidden={0: np.arange(0, 60, 4)})
+    skipped = {(1, 5), (1, 6), (1, 7), *((0, row) for row in range(0, 60, 4))}
+    n_found = 0
+    for number, shard in enumerate(shards):
+        for row in range(0, shard.entry.rows, 3):
+            vector = np.asarray(shard.vectors[row], np.float32)
+            expected = {
+                other.ids.value(at): far
+                for place, other in enumerate(shards)
+                for at, far in enumerate(distances(vector, other.vectors, metric))
+                if far <= threshold and (place, at) not in {*skipped, (number, row)}
+            }
+            found = search.near(vector, (number, row))
+            assert found.complete
+            assert dict(zip(found.ids, found.distances, strict=True)) == expected
+            n_found += len(expected)
+    assert n_found > 200  # many a row has more neighbours than it asks for at first
+
+
+def test_a_search_that_reaches_its_limit_says_so(make_index):
+    shards, search = opened(make_index(np.tile(clumps(1), (60, 1))), most=20)
+    found = search.near(np.asarray(shards[0].vectors[0], np.float32), (0, 0))
+    assert not found.complete
+    assert len(found.ids) in (19, 20)
+
+
+@pytest.mark.parametrize("metric", ["angular", "euclidean"])
+def test_reach_covers_the_rounding_of_stored_rows(make_index, metric):
+    vectors = clumps(120)
+    directory = make_index(vectors, metric=metric, vectors_dtype="float16")
+    _, manifest, reduction = open_snapshot(directory)
+    assert manifest.vectors_dtype == "float16"
+    shards, _ = opened(directory)
+    reduced = reduction.reduce(vectors[np.argsort([f"id{row:06d}" for row in range(120)])])
+    for row in range(0, 120, 5):
+        vector = np.asarray(shards[0].vectors[row], np.float32)
+        exact = distances(vector, shards[0].vectors, metric)
+        short = np.linalg.norm(reduced - reduction.reduce(vector[None])[0], axis=1)
+        length = float(np.linalg.norm(vector))
+        for far, near in zip(exact.tolist(), short.tolist(), strict=True):
+            assert near <= reduced_reach(far, metric, length)
+
+
+edges = st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda e: e[0] < e[1]))
+
+
+@given(edges)
+def test_representatives_are_apart_and_near_everything(found):
+    pairs = sorted((f"{first:02d}", f"{second:02d}") for first, second in found)
+    chosen = representatives(iter(pairs))
+    assert chosen == sorted(set(chosen))
+    assert not [pair for pair in pairs if pair[0] in chosen and pair[1] in chosen]
+    for image_id in {one for pair in pairs for one in pair} - set(chosen):
+        near = any(first in chosen and second == image_id for first, second in pairs)
+        # Near to represented ones alone, none of them after it: a cluster of one, which is none.
+        assert near or all(first != image_id for first, _ in pairs)
+
+
+def test_cluster_ids_never_change():
+    assert cluster_id("s3://lake/a.jpg") == "fab4ea9fe42d7a8ced6fcf63bc76bc47"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "metric", "told"),
+    [(0.1, "dot", "dot"), (-0.1, "angular", "-0.1"), (float("nan"), "angular", "nan")],
+)
+def test_what_has_no_duplicates_is_refused(threshold, metric, told):
+    with pytest.raises(UsageError, match=told):
+        check_threshold(threshold, metric)
+
+
+def test_a_sheet_shows_the_representative_apart(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (30, 30), (9, 200, 9)).save(tmp_path / "a.png")
+    members = [("a", str(tmp_path / "a.png"), 0.0), ("b", str(tmp_path / "gone.png"), 0.01)]
+    one, two = cluster_sheet(2, members[:1]), cluster_sheet(7, members * 3)
+    assert (9, 200, 9) in {colour for _, colour in one.getcolors(1 << 20)}
+    assert two.width > one.width

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pool3
+import pool3.search.pictures
+from pool3.engines import load_engine, loads
+from pool3.errors import InvalidIndex, UsageError
+from pool3.images.decode import decode_resized
+from pool3.models import load_model
+
+
+class FakeModel:
+    """A model whose features are a picture's mean colour and its top left pixel."""
+
+    model_id = "mean-colour"
+    input_size = 8
+    resize = "pil-bilinear"
+    graph = b"a graph"
+
+    @staticmethod
+    def engine(pictures):
+        assert pictures.dtype == np.uint8
+        assert pictures.shape[1:] == (8, 8, 3)
+        means = pictures.reshape(len(pictures), -1, 3).mean(axis=1)
+        return np.hstack([means, pictures[:, 0, 0]]).astype(np.float32)
+
+
+@pytest.fixture
+def pictures(tmp_path) -> dict[str, Path]:
+    paths = {}
+    for name, colour in {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (9, 9, 250)}.items():
+        paths[name] = tmp_path / f"{name}.png"
+        picture = Image.new("RGB", (40, 30), colour)
+        picture.paste((0, 0, 0), (20, 0, 40, 30))
+        picture.save(paths[name])
+    return paths
+
+
+@pytest.fixture
+def picture_index(make_index, pictures, monkeypatch):
+    """An index of three pictures, searched with `FakeModel`."""
+    monkeypatch.setattr(pool3.search.pictures, "read_model", lambda _uri: FakeModel)
+    monkeypatch.setattr(
+        pool3.search.pictures, "cached_engine", lambda *_args, **_options: FakeModel.engine
+    )
+    inputs = [np.asarray(Image.open(path).resize((8, 8), 2)) for path in pictures.values()]
+    return pool3.open(
+        make_index(
+            FakeModel.engine(np.stack(inputs)),
+            ids=[str(path) for path in pictures.values()],
+            model=("mean-colour", "models/mean-colour"),
+        )
+    )
+
+
+def test_every_form_of_a_picture(picture_index, pictures):
+    path = pictures["green"]
+    image = Image.open(path)
+    forms = [
+        str(path),
+        path,
+        path.read_bytes(),
+        bytearray(path.read_bytes()),
+        image,
+        image.convert("RGBA"),
+        np.asarray(image),
+        np.asarray(image)[::1, ::1, ::-1][..., ::-1],
+    ]
+    for form in forms:
+        hits = picture_index.search(form, k=2)
+        assert hits.ids[0] == str(path)
+        assert hits.distances[0] < 1e-6
+        assert hits.query is not None
+        assert hits.query.size == (40, 30)
+    assert picture_index.search_bytes(path.read_bytes(), k=1).ids == [str(path)]
+
+
+def test_several_at_once(picture_index, pictures):
+    queries = [pictures["blue"], pictures["red"].read_bytes(), np.ones(6)]
+    several = picture_index.search(queries, k=1)
+    assert [hits.ids[0] for hits in several[:2]] == [
+        str(pictures["blue"]),
+        str(pictures["red"]),
+    ]
+    assert several[2].ids == picture_index.search(np.ones(6), k=1).ids
+    assert several[2].query is None
+    assert picture_index.search(tuple(queries[:1]), k=1)[0].ids == several[0].ids
+    assert picture_index.search([]) == []
+
+
+def test_a_turned_photo_is_set_upright(picture_index, pictures):
+    turned = Image.open(pictures["red"]).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    turned.save(file, "PNG", exif=exif)
+    opened = Image.open(io.BytesIO(file.getvalue()))
+    for form in (file.getvalue(), opened):
+        hits = picture_index.search(form, k=1)
+        assert hits.query.size == (40, 30)
+        assert hits.distances[0] < 1e-6
+
+
+def test_what_is_no_picture(picture_index, tmp_path):
+    with pytest.raises(pool3.PictureError, match="not_an_image"):
+        picture_index.search(b"nonsense")
+    with pytest.raises(pool3.NotFound, match=r"nowhere\.jpg"):
+        picture_index.search(tmp_path / "nowhere.jpg")
+
+
+def test_foreign_vectors_have_no_model(make_index, pictures):
+    index = pool3.open(make_index(np.eye(3)))
+    with pytest.raises(UsageError, match=r"without their model.*by vector or by image_id"):
+        index.search(pictures["red"])
+
+
+def test_another_model_in_its_place_is_refused(picture_index, pictures, monkeypatch):
+    monkeypatch.setattr(FakeModel, "model_id", "another")
+    with pytest.raises(InvalidIndex, match="must hold the model mean-colour; found another"):
+        picture_index.search(pictures["red"])
+
+
+def test_the_real_model_from_the_index_s_own_copy(make_index, tmp_path):
+    """The same picture gives the same vector, whoever runs the model; it is loaded once."""
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in paths:
+        coarse = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((320, 240)).save(path)
+    model = load_model("seeded")
+    engine = load_engine(model.graph, threads=2)
+    inputs = [
+        decode_resized(path.read_bytes(), size=model.input_size, resize=model.resize).rgb
+        for path in paths
+    ]
+    relative = f"models/{model.model_id}"
+    directory = make_index(
+        np.concatenate([engine(picture[None]) for picture in inputs]),
+        ids=[str(path) for path in paths],
+        model=(model.model_id, relative),
+    )
+    model.write(f"{directory}/{relative}")
+    before = loads()
+    index = pool3.open(directory)
+    index.search_id(str(paths[0]))
+    assert loads() == before  # searching by id needs no engine
+    for path, hits in zip(paths, index.search(paths, k=4), strict=True):
+        assert hits.ids[0] == str(path)
+        assert hits.distances[0] < hits.distances[1] / 10
+    assert loads() <= before + 1
+    before = loads()
+    assert index.search(paths[0], k=1).ids == [str(paths[0])]
+    assert loads() == before

@@ -1,0 +1,239 @@
+"""Shards built: rows dealt to them, of a table or of other shards, and one shard by one task."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+import zlib
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from pool3.features.columns import nameless
+from pool3.features.table import FeatureTable
+from pool3.features.vectors import LeftOut, usable_rows
+from pool3.index.format.manifest import IDS, METADATA
+from pool3.index.shards.store import store_shard
+from pool3.index.shards.stored import open_rows, open_vectors
+from pool3.index.shards.tombstones import live_mask
+from pool3.index.shards.writer import ShardWriter, shard_seed
+from udfs.tasks import Batches, TaskFunction, files_of, shards_of, summary
+
+# Underscores, so that no column that a table carries collides.
+_OWN = pa.schema(
+    [
+        pa.field("_shard", pa.int32(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("_vector", pa.binary(), nullable=False),  # float32, little-endian
+        pa.field("_digest", pa.int64()),  # null: of the vector itself
+    ]
+)
+
+
+def row_schema(carried: pa.Schema) -> T.StructType:
+    """Return the schema of the rows that travel to the shards: `_OWN` and the carried columns."""
+    return from_arrow_schema(pa.schema([*_OWN, *nameless(carried)]))
+
+
+def shard_of(image_id: str, n_shards: int) -> int:
+    """Return the shard of a picture: the same for every table, machine and run."""
+    return zlib.crc32(image_id.encode()) % n_shards
+
+
+def dealt_rows(
+    ids: pa.Array,
+    vectors: npt.NDArray[np.float32],
+    metadata: pa.RecordBatch,
+    n_shards: int | None,
+    *,
+    number: int = 0,
+    digests: pa.Array | None = None,
+) -> pa.RecordBatch:
+    """Return rows as `row_schema` has them; all in the shard `number` where none are dealt."""
+    if n_shards is None:
+        shards = [number] * len(ids)
+    else:
+        shards = [shard_of(image_id, n_shards) for image_id in ids.to_pylist()]
+    stored = [row.tobytes() for row in vectors.astype("<f4", copy=False)]
+    own = [
+        pa.array(shards, pa.int32()),
+        ids,
+        pa.array(stored, pa.binary()),
+        pa.nulls(len(ids), pa.int64()) if digests is None else digests,
+    ]
+    return pa.RecordBatch.from_arrays(
+        [*own, *metadata.columns], names=[*_OWN.names, *nameless(metadata.schema).names]
+    )
+
+
+def deal_rows(
+    table: FeatureTable, *, carried: pa.Schema, dimension: int, metric: str, n_shards: int
+) -> TaskFunction:
+    """Return the function that reads some files and yields rows of `row_schema`."""
+
+    def run(batches: Batches) -> Batches:
+        for file in files_of(batches):
+            for rows in usable_rows(
+                table,
+                file,
+                dimension=dimension,
+                metric=metric,
+                left_out=LeftOut(),
+                carried=carried,
+            ):
+                yield dealt_rows(rows.ids, rows.vectors, rows.metadata, n_shards)
+
+    return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSettings:
+    """What the builder of a shard needs to know besides the reduction.
+
+    `carried` are the columns of metadata, and `first_number` is the manifest's number of the first
+    shard that is built. `unseen` says that the reduction was fitted without these rows, and that it
+    is to be told what it keeps of them.
+    """
+
+    index_uri: str
+    n_trees: int
+    seed: int
+    vectors_dtype: str
+    added_in: int
+    carried: pa.Schema
+    first_number: int = 0
+    unseen: bool = False
+
+
+def build_shard(settings: ShardSettings, reduction: Any) -> TaskFunction:
+    """Return the function that builds and stores the shard whose sorted rows are its partition.
+
+    Parameters
+    ----------
+    settings
+        See `ShardSettings`.
+    reduction
+        Spark broadcast of a `pool3.index.reduction.Reduction`.
+    """
+
+    def run(batches: Batches) -> Batches:
+        filled = (batch for batch in batches if batch.num_rows)
+        first = next(filled, None)
+        if first is None:
+            return
+        number = settings.first_number + first.column("_shard")[0].as_py()
+        with (
+            tempfile.TemporaryDirectory(prefix="pool3-shard-") as folder,
+            ShardWriter(
+                Path(folder) / "shard",
+                reduction=reduction.value,
+                n_trees=settings.n_trees,
+                seed=shard_seed(settings.seed, number),
+                vectors_dtype=settings.vectors_dtype,
+            ) as writer,
+        ):
+            kept = whole = 0.0
+            for batch in chain([first], filled):
+                vectors = _append(writer, batch, settings.carried)
+                if settings.unseen:
+                    more = reduction.value.variance(vectors)
+                    kept, whole = kept + more[0], whole + more[1]
+            entry = store_shard(
+                settings.index_uri,
+                writer.close(),
+                number=number,
+                unique=uuid.uuid4().hex,
+                added_in=settings.added_in,
+            )
+        yield summary({"entry": asdict(entry), "kept": kept, "whole": whole})
+
+    return run
+
+
+def _append(
+    writer: ShardWriter, batch: pa.RecordBatch, carried: pa.Schema
+) -> npt.NDArray[np.float32]:
+    vectors = np.stack([np.frombuffer(row, "<f4") for row in batch.column("_vector").to_pylist()])
+    metadata = None
+    if carried.names:
+        columns = [batch.column(name) for name in nameless(carried).names]
+        metadata = pa.RecordBatch.from_arrays(columns, schema=carried)
+    told = batch.column("_digest")
+    writer.append(
+        batch.column("image_id").to_pylist(),
+        vectors,
+        metadata,
+        digests=None if told.null_count else told.to_numpy().view(np.uint64),
+    )
+    return vectors
+
+
+_ROWS_AT_ONCE = 4096
+
+
+def deal_stored(
+    index_uri: str, carried: pa.Schema, n_shards: int | None, without: Any
+) -> TaskFunction:
+    """Return the function that yields the live rows of some shards.
+
+    Parameters
+    ----------
+    without
+        Spark broadcast of the ids to leave out.
+    """
+
+    def run(batches: Batches) -> Batches:
+        unwanted = pa.array(sorted(without.value), pa.string())
+        for entry in shards_of(batches):
+            live = live_mask(index_uri, entry)
+            ids = open_rows(index_uri, entry, IDS).table()
+            live &= ~pc.is_in(ids.column("image_id"), unwanted).to_numpy()
+            vectors = open_vectors(index_uri, entry)
+            metadata = pa.table({})
+            if METADATA in entry.files:
+                metadata = open_rows(index_uri, entry, METADATA).table()
+            for start in range(0, entry.rows, _ROWS_AT_ONCE):
+                rows = start + np.flatnonzero(live[start : start + _ROWS_AT_ONCE])
+                if len(rows):
+                    told = _taken(metadata, carried, rows)
+                    yield dealt_rows(
+                        _column(ids, "image_id", rows),
+                        vectors[rows].astype(np.float32),
+                        told,
+                        n_shards,
+                        number=entry.number,
+                        digests=_digests(ids, rows),
+                    )
+
+    return run
+
+
+def _taken(table: pa.Table, carried: pa.Schema, rows: npt.NDArray[np.int64]) -> pa.RecordBatch:
+    arrays = [
+        _column(table, field.name, rows).cast(field.type)
+        if field.name in table.schema.names
+        else pa.nulls(len(rows), field.type)
+        for field in carried
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=carried)
+
+
+def _column(table: pa.Table, name: str, rows: npt.NDArray[np.int64]) -> pa.Array:
+    first, last = int(rows[0]), int(rows[-1])
+    near = table.column(name).slice(first, last - first + 1).combine_chunks()
+    return pa.array(near).take(pa.array(rows - first))
+
+
+def _digests(ids: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Array:
+    """Return digests as Spark holds them; 0 where the shard is of a format that had none."""
+    if "digest" not in ids.schema.names:
+        return pa.array(np.zeros(len(rows), dtype=np.int64))
+    return pa.array(_column(ids, "digest", rows).to_numpy().view(np.int64))
