@@ -14,7 +14,6 @@ from PIL import Image
 from pool3.cli.commands import main
 from pool3.search.pictures import PictureModel
 
-HELP = Path(__file__).parent / "help"
 VECTORS = np.eye(6, 4, dtype=np.float32) + np.linspace(0.1, 0.6, 24, dtype=np.float32).reshape(6, 4)
 METADATA = pa.table({"label": ["a", "b", None] * 2, "width": [3, None, 5, 6, 7, 8]})
 Captured = pytest.CaptureFixture[str]
@@ -31,14 +30,6 @@ def folder(tmp_path: Path) -> Path:
 def index(folder: Path, make_index: Callable[..., Path]) -> str:
     ids = [str(folder / f"{number}.png") for number in range(len(VECTORS))]
     return str(make_index(VECTORS, ids=ids, n_shards=2, metadata=METADATA))
-
-
-@pytest.mark.parametrize("command", ["", "search", "info", "export"])
-def test_the_help_is_the_one_on_record(command: str, capsys: Captured) -> None:
-    with pytest.raises(SystemExit) as left:
-        main([command, "--help"] if command else ["--help"])
-    assert left.value.code == 0
-    assert capsys.readouterr().out == (HELP / f"pool3-{command or 'main'}.txt").read_text()
 
 
 def test_help_loads_nothing_heavy() -> None:
