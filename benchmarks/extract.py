@@ -189,15 +189,15 @@ def ceiling(engine_name: str) -> Timed:
     """Way (e)."""
     from pool3.engines import load_engine
     from pool3.extract.pipeline import InProcessDecoder, extract
-    from pool3.extract.reuse import Twins
-    from pool3.extract.rows import PictureInput, RowFacts
+    from pool3.extract.reuse import ContentReuse
+    from pool3.extract.rows import PictureInput, RowContext
     from pool3.features.schema import FEATURE_SCHEMA
     from pool3.images.decode import DecodeLimits
     from pool3.models import load_model
 
     model = load_model("seeded")
     engine = load_engine(model.graph, name=engine_name, precision="auto", threads=CORES)
-    facts = RowFacts(
+    facts = RowContext(
         run_id="r",
         model_id="m",
         engine="e",
@@ -214,7 +214,7 @@ def ceiling(engine_name: str) -> Timed:
             append=lambda batch: None,
             facts=facts,
             decoder=InProcessDecoder(model.input_size, model.resize, limits),
-            twins=Twins(None, None),
+            twins=ContentReuse(None, None),
             batch_size=BATCH,
             max_bytes=limits.max_bytes,
         )

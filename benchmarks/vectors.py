@@ -212,13 +212,13 @@ def main() -> None:
     parser.add_argument("features", help="a feature table")
     arguments = parser.parse_args()
     from pool3.features.table import open_features
-    from pool3.features.vectors import LeftOut, usable_rows, vector_dimension
+    from pool3.features.vectors import SkippedRows, usable_rows, vector_dimension
 
     table = open_features(arguments.features)
     rules: dict[str, Any] = {
         "dimension": vector_dimension(table),
         "metric": "angular",
-        "left_out": LeftOut(),
+        "skipped_rows": SkippedRows(),
     }
     parts = [rows.vectors for file in table.files for rows in usable_rows(table, file, **rules)]
     features = np.concatenate(parts)

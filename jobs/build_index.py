@@ -19,15 +19,15 @@ from pyspark.sql import SparkSession
 from jobs.options.build_index import JOB, BuildConfig, build_parser, configure
 from jobs.runtime.report import Report
 from jobs.runtime.run import fail, run_job, since_start
-from jobs.steps.index.build import Build, anew
+from jobs.steps.index.build import Build, full_build
 from jobs.steps.index.changes import Changes, find_changes
-from jobs.steps.index.delta import with_changes
+from jobs.steps.index.delta import delta_build
 from jobs.steps.index.metadata import refresh_from_table, require_unique_ids
 from jobs.steps.index.report import report_snapshot, report_unchanged
 from pool3.errors import GateError, UsageError
 from pool3.features.table import FeatureTable, open_features
 from pool3.features.vectors import vector_dimension
-from pool3.index.changes import why_anew
+from pool3.index.changes import why_full_build
 from pool3.index.format.manifest import Manifest
 from pool3.index.snapshots.gates import require_not_shrunk, require_recall
 from pool3.index.snapshots.publication import (
@@ -101,27 +101,27 @@ def _dimension(table: FeatureTable, base: Manifest | None) -> int:
 
 def _snapshot(build: Build) -> Manifest | None:
     """Store everything that the snapshot will name; None where nothing changed."""
-    why = _why_anew(build)
+    why = _why_full_build(build)
     if why is None and build.base is not None:
         with build.report.timed("compare"):
             changes = find_changes(build.spark, build.table, build.base, build.index)
         if not _too_wide(build, build.base, changes):
-            manifest = with_changes(build, build.base, changes)
+            manifest = delta_build(build, build.base, changes)
             changes.rows.unpersist()
             return manifest
         why = "float16 cannot hold a vector that is new"
     log.info("building from the whole table: %s", why)
     build.report.details["built_anew"] = why
-    manifest = anew(build)
+    manifest = full_build(build)
     shards, metadata = refresh_from_table(build, manifest.shards)
     return replace(manifest, shards=tuple(shards), metadata=metadata)
 
 
-def _why_anew(build: Build) -> str | None:
+def _why_full_build(build: Build) -> str | None:
     config = build.config
     if config.refit_pca:
         return "--refit-pca was asked for"
-    return why_anew(
+    return why_full_build(
         build.base,
         build.table,
         metric=config.metric,

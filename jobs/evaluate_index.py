@@ -20,7 +20,7 @@ from jobs.steps.search.evaluate import Evaluation
 from pool3.errors import GateError, UsageError
 from pool3.index.format.manifest import Manifest
 from pool3.index.format.recall_curve import MEASURED_KS
-from pool3.index.recall.effort import Depth, depth_of
+from pool3.index.recall.effort import Effort, choose_effort
 from pool3.index.snapshots.snapshot import open_snapshot
 from pool3.search.evaluate import Estimate
 from pool3.storage.names import new_run_id
@@ -49,10 +49,10 @@ def run(spark: SparkSession, config: EvaluateConfig) -> Report:
     with report.timed("exact"):
         true = evaluation.true_distances(queries, max(depths))
     with report.timed("search"):
-        found = {k: evaluation.search(queries, depth) for k, depth in depths.items()}
+        found = {k: evaluation.search(queries, effort) for k, effort in depths.items()}
     recall = {k: Estimate.of(true.shares_found(hits, k)) for k, hits in found.items()}
     report.details.update(
-        recall=_told(recall), depth={str(k): _depth_told(depth) for k, depth in depths.items()}
+        recall=_told(recall), effort={str(k): _depth_told(effort) for k, effort in depths.items()}
     )
     for k, estimate in recall.items():
         if estimate is not None:
@@ -66,15 +66,15 @@ def run(spark: SparkSession, config: EvaluateConfig) -> Report:
     return report
 
 
-def _depths(config: EvaluateConfig, manifest: Manifest) -> dict[int, Depth]:
+def _depths(config: EvaluateConfig, manifest: Manifest) -> dict[int, Effort]:
     """Return how far a user's search looks for each k, with a place more for its own row."""
     depths = {}
     for k in MEASURED_KS:
         if config.rerank is None or k <= config.rerank:
-            depth = depth_of(
+            effort = choose_effort(
                 manifest, k, recall=config.recall, rerank=config.rerank, search_k=config.search_k
             )
-            depths[k] = replace(depth, k=k + 1, rerank=max(depth.rerank, k + 1))
+            depths[k] = replace(effort, k=k + 1, rerank=max(effort.rerank, k + 1))
     return depths
 
 
@@ -82,10 +82,10 @@ def _queries(config: EvaluateConfig, evaluation: Evaluation, report: Report) -> 
     if config.queries is None:
         queries = evaluation.drawn(config.sample, config.seed)
     else:
-        queries, left_out = evaluation.given(config.queries)
-        report.errors = dict(left_out.errors)
-        report.counts.update(failed=sum(left_out.errors.values()), skipped=left_out.skipped)
-        report.details["failed"] = left_out.named
+        queries, skipped_rows = evaluation.given(config.queries)
+        report.errors = dict(skipped_rows.errors)
+        report.counts.update(failed=sum(skipped_rows.errors.values()), skipped=skipped_rows.skipped)
+        report.details["failed"] = skipped_rows.named
     report.counts["ok"] = len(queries.ids)
     return queries
 
@@ -97,8 +97,8 @@ def _told(estimates: Mapping[int, Estimate | None]) -> dict[str, dict[str, float
     }
 
 
-def _depth_told(depth: Depth) -> dict[str, float | None]:
-    return {"rerank": depth.rerank, "search_k": depth.search_k, "promised": depth.recall}
+def _depth_told(effort: Effort) -> dict[str, float | None]:
+    return {"rerank": effort.rerank, "search_k": effort.search_k, "promised": effort.recall}
 
 
 def _check_recall(

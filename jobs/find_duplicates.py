@@ -20,7 +20,7 @@ from jobs.runtime.run import run_job, since_start
 from jobs.steps.search.duplicates import FIRST_K, Passes, find
 from jobs.steps.tasks import few_partitions
 from pool3.errors import UsageError
-from pool3.index.recall.effort import depth_of
+from pool3.index.recall.effort import choose_effort
 from pool3.index.snapshots.snapshot import open_snapshot
 from pool3.search.duplicates import check_threshold
 from pool3.storage.names import new_run_id
@@ -39,7 +39,7 @@ def run(spark: SparkSession, config: DuplicatesConfig) -> Report:
     if not manifest.rows:
         raise UsageError(f"expected an index with rows, found none in {uri}")
     settings = PairSettings(
-        depth=depth_of(manifest, FIRST_K, recall=config.recall),
+        effort=choose_effort(manifest, FIRST_K, recall=config.recall),
         threshold=config.threshold,
         most=config.max_neighbours,
     )

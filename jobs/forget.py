@@ -17,7 +17,7 @@ from jobs.options.forget import JOB, ForgetConfig, arg_parser, configure
 from jobs.options.shared import ids_named
 from jobs.runtime.report import Report
 from jobs.runtime.run import run_job, since_start
-from jobs.steps.index.find_ids import holders
+from jobs.steps.index.find_ids import files_with_ids
 from jobs.steps.index.forget import delete, prove, without
 from pool3.index.snapshots.publication import (
     newest_entry,
@@ -40,7 +40,7 @@ def run(spark: SparkSession, config: ForgetConfig) -> Report:
     report.seconds["startup"] = since_start()
     report.model_id = base.model_id
     held = holdings(index)
-    found = holders(spark, held, ids)
+    found = files_with_ids(spark, held, ids)
     if found:
         manifest = without(spark, index, base, reduction, ids, found.keys(), report.run_id)
         write_manifest(index, manifest)

@@ -19,9 +19,9 @@ from jobs.steps.extract.gates import NOT_A_PICTURE
 from jobs.steps.search.queries import query_frame
 from jobs.steps.search.search import answer
 from pool3.errors import GateError
-from pool3.features.vectors import LeftOut
+from pool3.features.vectors import SkippedRows
 from pool3.index.format.manifest import Manifest
-from pool3.index.recall.effort import Depth, depth_of
+from pool3.index.recall.effort import Effort, choose_effort
 from pool3.index.snapshots.snapshot import open_snapshot
 from pool3.storage.names import new_run_id
 from pool3.storage.result_table import replace_rows, result_version
@@ -35,7 +35,7 @@ def run(spark: SparkSession, config: SearchConfig) -> Report:
     """Answer the queries; returns the report."""
     report = Report(job=JOB, run_id=new_run_id())
     uri, manifest, reduction = open_snapshot(config.index, config.snapshot)
-    depth = depth_of(
+    effort = choose_effort(
         manifest, config.k, recall=config.recall, rerank=config.rerank, search_k=config.search_k
     )
     version = result_version(config.output_uri, ANSWER_SCHEMA)
@@ -43,7 +43,7 @@ def run(spark: SparkSession, config: SearchConfig) -> Report:
     index = OpenIndex.of(uri, manifest, reduction, config.max_task_mb * BYTES_A_MB)
     report.seconds["startup"] = since_start()
     with report.timed("search"):
-        files, left_out = answer(spark, config, index, queries, depth, report)
+        files, skipped_rows = answer(spark, config, index, queries, effort, report)
     table_version = replace_rows(
         config.output_uri,
         schema=ANSWER_SCHEMA,
@@ -52,21 +52,21 @@ def run(spark: SparkSession, config: SearchConfig) -> Report:
         run_id=report.run_id,
         job=JOB,
     )
-    _fill(report, manifest, depth, left_out)
+    _fill(report, manifest, effort, skipped_rows)
     report.details.update(table_version=table_version, groups=len(index.groups))
     _check_failed(report, config.max_failed)
     return report
 
 
-def _fill(report: Report, manifest: Manifest, depth: Depth, left_out: LeftOut) -> None:
-    report.counts.update(failed=sum(left_out.errors.values()), skipped=left_out.skipped)
-    report.errors = dict(left_out.errors)
+def _fill(report: Report, manifest: Manifest, effort: Effort, skipped_rows: SkippedRows) -> None:
+    report.counts.update(failed=sum(skipped_rows.errors.values()), skipped=skipped_rows.skipped)
+    report.errors = dict(skipped_rows.errors)
     report.model_id = manifest.model_id
     report.details.update(
         snapshot_id=manifest.snapshot_id,
-        depth={"k": depth.k, "rerank": depth.rerank, "search_k": depth.search_k},
-        recall=depth.recall,
-        failed=left_out.named,
+        effort={"k": effort.k, "rerank": effort.rerank, "search_k": effort.search_k},
+        recall=effort.recall,
+        failed=skipped_rows.named,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pool3.index.shards.tombstones import bury_all, numbered
+from pool3.index.shards.tombstones import add_tombstones_all, numbered
 from pool3.index.snapshots.publication import (
     newest_snapshot,
     publish,
@@ -17,14 +17,14 @@ from pool3.index.snapshots.publication import (
 )
 
 
-def bury(directory: Path | str, dead: Mapping[int, Sequence[int]]) -> None:
+def add_tombstones(directory: Path | str, dead: Mapping[int, Sequence[int]]) -> None:
     """Publish the newest snapshot once more, with some rows of some shards dead."""
     index = str(directory)
     newest = newest_snapshot(index)
     assert newest is not None
     manifest = read_manifest(index, newest)
     rows = {shard: np.array(sorted(rows), np.uint32) for shard, rows in dead.items()}
-    entries = bury_all(index, manifest.shards, rows, snapshot=newest + 1, unique="test")
+    entries = add_tombstones_all(index, manifest.shards, rows, snapshot=newest + 1, unique="test")
     write_manifest(
         index,
         replace(

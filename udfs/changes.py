@@ -15,7 +15,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from pool3.features.table import FeatureTable
-from pool3.features.vectors import LeftOut, usable_rows
+from pool3.features.vectors import SkippedRows, usable_rows
 from pool3.vectors.float16 import as_float16
 from pool3.vectors.stored import digests, storable
 from udfs.indexed import INDEXED_SCHEMA
@@ -27,7 +27,7 @@ NEWS_SCHEMA = T.StructType(
         T.StructField("image_id", T.StringType()),
         T.StructField("found", T.LongType()),  # the digest of its vector
         T.StructField("wide", T.BooleanType()),  # whether float16 cannot hold it
-        T.StructField("left_out", T.StringType()),
+        T.StructField("skipped_rows", T.StringType()),
     ]
 )
 
@@ -45,9 +45,9 @@ def digest_rows(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunc
 
     def run(batches: Batches) -> Batches:
         for file in files_of(batches):
-            left_out = LeftOut()
+            skipped_rows = SkippedRows()
             for rows in usable_rows(
-                table, file, dimension=dimension, metric=metric, left_out=left_out
+                table, file, dimension=dimension, metric=metric, skipped_rows=skipped_rows
             ):
                 short = as_float16(storable(rows.vectors, metric))
                 yield _news(
@@ -60,7 +60,7 @@ def digest_rows(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunc
                 pa.nulls(1, pa.string()),
                 pa.nulls(1, pa.int64()),
                 pa.nulls(1, pa.bool_()),
-                pa.array([json.dumps(left_out.as_dict())]),
+                pa.array([json.dumps(skipped_rows.as_dict())]),
             )
 
     return run

@@ -16,7 +16,7 @@ from pyspark import TaskContext
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.index.recall.effort import Depth
+from pool3.index.recall.effort import Effort
 from pool3.index.shards.reader import ShardReader
 from pool3.search.duplicates import DuplicateSearch, cluster_id
 from pool3.storage.names import part_name
@@ -130,7 +130,7 @@ def asking_rows(index: Any, hidden: Any) -> TaskFunction:
 class PairSettings:
     """How pairs are looked for; see `pool3.search.duplicates.DuplicateSearch`."""
 
-    depth: Depth
+    effort: Effort
     threshold: float
     most: int
 
@@ -174,7 +174,7 @@ def _search(
         [index.shard(number) for number in index.groups[group]],
         index.manifest,
         index.reduction,
-        depth=settings.depth,
+        effort=settings.effort,
         hidden=hidden,
         threshold=settings.threshold,
         most=settings.most,

@@ -16,8 +16,8 @@ from pyspark import TaskContext
 
 from pool3.engines import Engine, cached_engine, loads, pin_gpu
 from pool3.extract.pipeline import extract
-from pool3.extract.reuse import Twins
-from pool3.extract.rows import PictureInput, RowFacts
+from pool3.extract.reuse import ContentReuse
+from pool3.extract.rows import PictureInput, RowContext
 from pool3.extract.task_summary import TaskSummary
 from pool3.features.parts import PartWriter
 from pool3.features.table import FeatureTable
@@ -104,7 +104,7 @@ def extract_part(
                 append=part.append,
                 facts=_row_facts(settings, engine),
                 decoder=decoder,
-                twins=Twins(table, known.value),
+                twins=ContentReuse(table, known.value),
                 batch_size=settings.batch_size,
                 max_bytes=settings.limits.max_bytes,
             )
@@ -207,8 +207,8 @@ def _worker_decoder(settings: ExtractSettings) -> DecodePool:
     return _decoders[key]
 
 
-def _row_facts(settings: ExtractSettings, engine: Engine) -> RowFacts:
-    return RowFacts(
+def _row_facts(settings: ExtractSettings, engine: Engine) -> RowContext:
+    return RowContext(
         run_id=settings.run_id,
         model_id=settings.model_id,
         engine=engine.name,

@@ -15,8 +15,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from pool3.engines import cached_engine
 from pool3.extract.pipeline import extract
-from pool3.extract.reuse import Twins
-from pool3.extract.rows import PictureInput, RowFacts
+from pool3.extract.reuse import ContentReuse
+from pool3.extract.rows import PictureInput, RowContext
 from pool3.features.schema import FEATURE_SCHEMA, OK
 from pool3.features.vectors import NULL_ID
 from pool3.images.decode import DecodeLimits
@@ -138,7 +138,7 @@ def picture_queries(model: QueryModel, graph: Any) -> TaskFunction:
                 _inputs(batches),
                 model=engine,
                 append=lambda batch: made.append(_query_rows(batch, model)),
-                facts=RowFacts(
+                facts=RowContext(
                     run_id="",
                     model_id=model.model_id,
                     engine=engine.name,
@@ -147,7 +147,7 @@ def picture_queries(model: QueryModel, graph: Any) -> TaskFunction:
                     schema=FEATURE_SCHEMA,
                 ),
                 decoder=decoder,
-                twins=Twins(None, None),
+                twins=ContentReuse(None, None),
                 batch_size=_BATCH,
                 max_bytes=DecodeLimits().max_bytes,
             )

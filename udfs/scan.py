@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyspark.sql import types as T
 
 from pool3.features.table import FeatureTable
-from pool3.features.vectors import LeftOut, usable_rows
+from pool3.features.vectors import SkippedRows, usable_rows
 from pool3.index.recall.picker import SamplePicker
 from pool3.index.reduction import Gram
 from udfs.tasks import Batches, TaskFunction, files_of, summary
@@ -20,22 +20,22 @@ ID_SCHEMA = T.StructType([T.StructField("image_id", T.StringType(), nullable=Fal
 def scan_files(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunction:
     """Return the function that adds up the usable vectors of some files.
 
-    Its summary is a `LeftOut` as a dict and the length of a `Gram` as bytes (8 d^2 of them); its
+    Its summary is a `SkippedRows` as a dict and the length of a `Gram` in bytes (8 d^2); its
     payload that and a `SamplePicker`.
     """
 
     def run(batches: Batches) -> Batches:
-        left_out = LeftOut()
+        skipped_rows = SkippedRows()
         gram = Gram(metric, dimension)
         picker = SamplePicker(dimension)
         for file in files_of(batches):
             for rows in usable_rows(
-                table, file, dimension=dimension, metric=metric, left_out=left_out
+                table, file, dimension=dimension, metric=metric, skipped_rows=skipped_rows
             ):
                 gram.add(rows.vectors)
                 picker.add(rows.ids.to_pylist(), rows.vectors)
         sums = gram.to_bytes()
-        facts = {"left_out": left_out.as_dict(), "gram_bytes": len(sums)}
+        facts = {"skipped_rows": skipped_rows.as_dict(), "gram_bytes": len(sums)}
         yield summary(facts, sums + picker.to_bytes())
 
     return run
@@ -58,16 +58,16 @@ class Scanned:
     """What the first pass found: sums for the PCA, what cannot be indexed, the sample queries."""
 
     gram: Gram
-    left_out: LeftOut
+    skipped_rows: SkippedRows
     picker: SamplePicker
 
 
 def merged(summaries: list[dict[str, Any]], *, metric: str, dimension: int) -> Scanned:
     """Add up what the tasks of `scan_files` returned, in the order of their partitions."""
-    whole = Scanned(Gram(metric, dimension), LeftOut(), SamplePicker(dimension))
+    whole = Scanned(Gram(metric, dimension), SkippedRows(), SamplePicker(dimension))
     for task in summaries:
         payload, length = task.pop("payload"), task["gram_bytes"]
         whole.gram.merge(Gram.from_bytes(payload[:length], metric))
         whole.picker.merge(SamplePicker.from_bytes(payload[length:]))
-        whole.left_out.merge(LeftOut.from_dict(task["left_out"]))
+        whole.skipped_rows.merge(SkippedRows.from_dict(task["skipped_rows"]))
     return whole

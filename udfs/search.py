@@ -14,12 +14,12 @@ from pyspark import TaskContext
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.features.vectors import LeftOut
+from pool3.features.vectors import SkippedRows
 from pool3.index.format.manifest import Manifest
-from pool3.index.recall.effort import Depth
+from pool3.index.recall.effort import Effort
 from pool3.index.reduction import Reduction
 from pool3.index.shards.reader import ShardReader
-from pool3.search.group import Part, PartialSearch, merged, shard_groups
+from pool3.search.group import GroupAnswer, GroupSearch, merged, shard_groups
 from pool3.storage.names import part_name
 from pool3.storage.result_table import ResultWriter
 from udfs.queries import NOT_OK
@@ -79,44 +79,44 @@ class OpenIndex:
             groups=shard_groups(manifest, max_bytes),
         )
 
-    def search(self, group: int) -> PartialSearch:
+    def search(self, group: int) -> GroupSearch:
         """Open the shards of one group."""
-        return PartialSearch(self.uri, self.manifest, self.reduction, self.groups[group])
+        return GroupSearch(self.uri, self.manifest, self.reduction, self.groups[group])
 
     def shard(self, number: int) -> ShardReader:
         """Open one shard."""
         return ShardReader(self.uri, self.manifest.shards[number], self.manifest, self.reduction)
 
 
-def search_parts(index: Any, depth: Depth) -> TaskFunction:
+def search_parts(index: Any, effort: Effort) -> TaskFunction:
     """Return the function that searches the shards of one group, yielding rows of `PART_SCHEMA`.
 
     Parameters
     ----------
     index
         Spark broadcast of an `OpenIndex`.
-    depth
+    effort
         How far to look in the whole index.
     """
 
     def run(batches: Batches) -> Batches:
-        search: PartialSearch | None = None
+        search: GroupSearch | None = None
         for batch in batches:
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                 rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist()
                 if search is None:
                     search = index.value.search(rows[0]["part"])
-                found = [_found(search, row, depth) for row in rows]
+                found = [_found(search, row, effort) for row in rows]
                 yield pa.RecordBatch.from_pylist(found, schema=PART_SCHEMA)
 
     return run
 
 
-def _found(search: PartialSearch, row: dict[str, Any], depth: Depth) -> dict[str, Any]:
+def _found(search: GroupSearch, row: dict[str, Any], effort: Effort) -> dict[str, Any]:
     common = {"query_id": row["query_id"], "part": row["part"], "error": row["error"]}
     if row["error"] is not None:
         return common
-    part = search.find(np.frombuffer(row["vector"], "<f4"), depth)
+    part = search.find(np.frombuffer(row["vector"], "<f4"), effort)
     return {
         **common,
         "keys": part.keys.tobytes(),
@@ -134,50 +134,50 @@ class AnswerSettings:
     run_id: str
     model_id: str | None
     snapshot_id: int
-    depth: Depth
+    effort: Effort
 
 
 def write_answers(settings: AnswerSettings) -> TaskFunction:
     """Return the function that merges what `by_query` brought together and stores the answers.
 
-    Its summary has ``file``, None without rows, ``ok``, and a `LeftOut` as a dict.
+    Its summary has ``file``, None without rows, ``ok``, and a `SkippedRows` as a dict.
     """
 
     def run(batches: Batches) -> Batches:
-        left_out, n_answered = LeftOut(), 0
+        skipped_rows, n_answered = SkippedRows(), 0
         context = TaskContext.get()
         name = part_name(settings.run_id, context.partitionId() if context is not None else 0)
         with ResultWriter(settings.table_uri, name, ANSWER_SCHEMA) as writer:
             rows: list[tuple[str, int, str, float]] = []
-            for query_id, found in answers(batches, settings.depth, left_out):
+            for query_id, found in answers(batches, settings.effort, skipped_rows):
                 n_answered += 1
                 rows += [(query_id, rank, *hit) for rank, hit in enumerate(found, start=1)]
-                if len(rows) >= _ROWS_AT_ONCE * settings.depth.k:
+                if len(rows) >= _ROWS_AT_ONCE * settings.effort.k:
                     writer.append(_table(rows, settings))
                     rows = []
             writer.append(_table(rows, settings))
             file = writer.finish()
         told = {"file": None if file is None else file.as_dict(), "ok": n_answered}
-        yield summary({**told, **left_out.as_dict()})
+        yield summary({**told, **skipped_rows.as_dict()})
 
     return run
 
 
 def answers(
-    batches: Batches, depth: Depth, left_out: LeftOut
+    batches: Batches, effort: Effort, skipped_rows: SkippedRows
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """Yield each query's id and its nearest, and count those that could not be searched with."""
     for query_id, rows in groupby(_rows(batches), key=itemgetter("query_id")):
         parts = []
         for row in rows:
             if row["error"] == NOT_OK:
-                left_out.skipped += 1
+                skipped_rows.skipped += 1
             elif row["error"] is not None:
-                left_out.add(row["error"], [query_id])
+                skipped_rows.add(row["error"], [query_id])
             else:
                 parts.append(_part(row))
         if parts:
-            yield query_id, merged(parts, depth)
+            yield query_id, merged(parts, effort)
 
 
 def _rows(batches: Batches) -> Iterator[dict[str, Any]]:
@@ -186,8 +186,8 @@ def _rows(batches: Batches) -> Iterator[dict[str, Any]]:
             yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
 
 
-def _part(row: dict[str, Any]) -> Part:
-    return Part(
+def _part(row: dict[str, Any]) -> GroupAnswer:
+    return GroupAnswer(
         keys=np.frombuffer(row["keys"]),
         positions=np.frombuffer(row["positions"], np.int32),
         distances=np.frombuffer(row["distances"]),

@@ -19,7 +19,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from pool3.features.columns import nameless
 from pool3.features.table import FeatureTable
-from pool3.features.vectors import LeftOut, usable_rows
+from pool3.features.vectors import SkippedRows, usable_rows
 from pool3.index.format.manifest import IDS, METADATA
 from pool3.index.shards.store import store_shard
 from pool3.index.shards.stored import open_rows, open_vectors
@@ -48,7 +48,7 @@ def shard_of(image_id: str, n_shards: int) -> int:
     return zlib.crc32(image_id.encode()) % n_shards
 
 
-def dealt_rows(
+def assigned_rows(
     ids: pa.Array,
     vectors: npt.NDArray[np.float32],
     metadata: pa.RecordBatch,
@@ -74,7 +74,7 @@ def dealt_rows(
     )
 
 
-def deal_rows(
+def assign_rows(
     table: FeatureTable, *, carried: pa.Schema, dimension: int, metric: str, n_shards: int
 ) -> TaskFunction:
     """Return the function that reads some files and yields rows of `row_schema`."""
@@ -86,10 +86,10 @@ def deal_rows(
                 file,
                 dimension=dimension,
                 metric=metric,
-                left_out=LeftOut(),
+                skipped_rows=SkippedRows(),
                 carried=carried,
             ):
-                yield dealt_rows(rows.ids, rows.vectors, rows.metadata, n_shards)
+                yield assigned_rows(rows.ids, rows.vectors, rows.metadata, n_shards)
 
     return run
 
@@ -204,7 +204,7 @@ def deal_stored(
                 rows = start + np.flatnonzero(live[start : start + _ROWS_AT_ONCE])
                 if len(rows):
                     told = _taken(metadata, carried, rows)
-                    yield dealt_rows(
+                    yield assigned_rows(
                         _column(ids, "image_id", rows),
                         vectors[rows].astype(np.float32),
                         told,

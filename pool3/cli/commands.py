@@ -60,7 +60,7 @@ def _info(arguments: argparse.Namespace) -> str:
     from pool3 import storage  # noqa: PLC0415
     from pool3.index.snapshots.publication import read_manifest  # noqa: PLC0415
     from pool3.index.snapshots.snapshot import published_snapshot  # noqa: PLC0415
-    from pool3.search.info import facts_of  # noqa: PLC0415
+    from pool3.search.info import index_info  # noqa: PLC0415
 
     root = storage.canonical_uri(arguments.index)
     manifest = read_manifest(
@@ -68,7 +68,7 @@ def _info(arguments: argparse.Namespace) -> str:
     )  # an index is large: no shard is opened
     if arguments.plot is not None:
         _plot(root, manifest, arguments.plot)
-    facts = facts_of(root, manifest)
+    facts = index_info(root, manifest)
     return json.dumps(facts) if arguments.json else facts_text(facts, manifest.recall)
 
 

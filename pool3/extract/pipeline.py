@@ -21,8 +21,8 @@ import pyarrow as pa
 from pool3 import storage
 from pool3.errors import PictureError, StorageError
 from pool3.extract.prefetch import prefetched
-from pool3.extract.reuse import Done, Twins
-from pool3.extract.rows import PictureInput, Prepared, RowFacts, record_batch
+from pool3.extract.reuse import ContentReuse, Extracted
+from pool3.extract.rows import PictureInput, Prepared, RowContext, record_batch
 from pool3.features.schema import TRANSIENT_ERRORS
 from pool3.images.decode import DecodeLimits, Picture, decode_resized
 
@@ -113,7 +113,7 @@ class InProcessDecoder:
 def prepare(
     inputs: Iterable[PictureInput],
     decoder: Decoder,
-    twins: Twins,
+    twins: ContentReuse,
     *,
     max_bytes: int,
     seconds: dict[str, float],
@@ -177,7 +177,7 @@ def _content(source: PictureInput, max_bytes: int) -> bytes:
     return source.content
 
 
-def _is_settled(prepared: Prepared, twins: Twins) -> bool:
+def _is_settled(prepared: Prepared, twins: ContentReuse) -> bool:
     """Tell whether a fetched input needs no decoding, and mark why."""
     sha256 = prepared.sha256 or ""
     prepared.unchanged = sha256 == prepared.source.known_sha256
@@ -223,9 +223,9 @@ def extract(
     *,
     model: Model,
     append: Callable[[pa.RecordBatch], None],
-    facts: RowFacts,
+    facts: RowContext,
     decoder: Decoder,
-    twins: Twins,
+    twins: ContentReuse,
     batch_size: int,
     max_bytes: int,
 ) -> Tally:
@@ -277,14 +277,14 @@ def extract(
     return tally
 
 
-def _done(batch: list[Prepared], model: Model, facts: RowFacts) -> dict[Prepared, Done]:
+def _done(batch: list[Prepared], model: Model, facts: RowContext) -> dict[Prepared, Extracted]:
     """Run the model on what was decoded."""
     rows = [(row, row.picture) for row in batch if row.picture is not None]
     if not rows:
         return {}
     features = model(np.stack([picture.rgb for _, picture in rows]))
     return {
-        row: Done(
+        row: Extracted(
             features=vector,
             width=picture.width,
             height=picture.height,
@@ -301,7 +301,7 @@ def _error(row: Prepared) -> tuple[str, str]:
     return row.error or "corrupt", row.detail or ""
 
 
-def _twins_done(rows: list[Prepared], twins: Twins) -> dict[Prepared, Done]:
+def _twins_done(rows: list[Prepared], twins: ContentReuse) -> dict[Prepared, Extracted]:
     """Give each twin what its bytes came to, an error too."""
     outcomes = twins.outcomes(row.sha256 or "" for row in rows)
     done = {}
@@ -316,9 +316,9 @@ def _twins_done(rows: list[Prepared], twins: Twins) -> dict[Prepared, Done]:
 
 def _append(
     rows: list[Prepared],
-    done: Mapping[Prepared, Done],
+    done: Mapping[Prepared, Extracted],
     append: Callable[[pa.RecordBatch], None],
-    facts: RowFacts,
+    facts: RowContext,
     tally: Tally,
 ) -> None:
     kept = [row for row in rows if _counted(row, tally)]

@@ -20,7 +20,7 @@ _PREFIX = "S32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Extracted:
     """What a picture came to: its features, float32 ``(d,)``, and what stands beside them."""
 
     features: npt.NDArray[np.float32]
@@ -65,7 +65,7 @@ class KnownContent:
         return int(self.files[at]), int(self.rows[at])
 
 
-class Twins:
+class ContentReuse:
     """Knows which bytes were done before, and what they came to.
 
     Parameters
@@ -79,7 +79,7 @@ class Twins:
     def __init__(self, table: FeatureTable | None, known: KnownContent | None) -> None:
         self._table, self._known = table, known
         self._begun: set[str] = set()
-        self._outcomes: dict[str, Done | PictureError] = {}
+        self._outcomes: dict[str, Extracted | PictureError] = {}
 
     def begun(self, sha256: str) -> bool:
         """Tell whether these bytes were done or begun before; from now on they are."""
@@ -87,11 +87,11 @@ class Twins:
         self._begun.add(sha256)
         return before
 
-    def remember(self, sha256: str, outcome: Done | PictureError) -> None:
+    def remember(self, sha256: str, outcome: Extracted | PictureError) -> None:
         """Keep what some bytes came to."""
         self._outcomes[sha256] = outcome
 
-    def outcomes(self, digests: Iterable[str]) -> Mapping[str, Done | PictureError]:
+    def outcomes(self, digests: Iterable[str]) -> Mapping[str, Extracted | PictureError]:
         """Return what some bytes, `begun` before, came to; each file is read once."""
         missing = {sha256 for sha256 in digests if sha256 not in self._outcomes}
         by_file: dict[int, dict[int, str]] = defaultdict(dict)
@@ -122,5 +122,5 @@ class Twins:
                     for row, values in zip(inside, taken, strict=True):
                         features = np.asarray(values.pop("features"), np.float32)
                         facts = {"thumbnail": None, **values}
-                        self._outcomes[wanted[row]] = Done(features=features, **facts)
+                        self._outcomes[wanted[row]] = Extracted(features=features, **facts)
                 first += rows

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pool3.extract.reuse import Done
+from pool3.extract.reuse import Extracted
 from pool3.features.schema import FAILED, OK
 from pool3.images.decode import Picture
 
@@ -47,7 +47,7 @@ class PictureInput:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RowFacts:
+class RowContext:
     """What is the same in every row of a run."""
 
     run_id: str
@@ -77,7 +77,9 @@ class Prepared:
     twin: bool = False
 
 
-def record_batch(rows: list[Prepared], done: list[Done | None], facts: RowFacts) -> pa.RecordBatch:
+def record_batch(
+    rows: list[Prepared], done: list[Extracted | None], facts: RowContext
+) -> pa.RecordBatch:
     """Return rows of the feature table; `done` is None where a row has no features."""
     count = len(rows)
     columns: dict[str, pa.Array | list[object]] = {
@@ -109,7 +111,7 @@ def record_batch(rows: list[Prepared], done: list[Done | None], facts: RowFacts)
     return pa.RecordBatch.from_arrays(arrays, schema=facts.schema)
 
 
-def _feature_column(done: list[Done | None], kind: pa.DataType) -> pa.Array:
+def _feature_column(done: list[Extracted | None], kind: pa.DataType) -> pa.Array:
     """Lay the vectors out as one list per row, null where there is none."""
     vectors = [found.features for found in done if found is not None]
     lengths = [0 if found is None else len(found.features) for found in done]

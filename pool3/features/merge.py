@@ -180,7 +180,7 @@ def _spilled(
 ) -> tuple[int, int, int]:
     """Write the rows that stay to a local file; returns rows read, rows kept, sum of their ids."""
     read = kept = total = 0
-    left_out = pa.array(sorted(without), pa.string())
+    skipped_rows = pa.array(sorted(without), pa.string())
     with pa.ipc.new_file(spill, schema) as writer:
         for file in files:
             for batch in table.read(file, columns=None):
@@ -189,7 +189,7 @@ def _spilled(
                 read, kept = read + len(ids), kept + len(staying)
                 total += sum_of_ids(staying)
                 rows = conformed(batch, schema)
-                mask = pc.invert(pc.is_in(rows.column("image_id"), left_out))
+                mask = pc.invert(pc.is_in(rows.column("image_id"), skipped_rows))
                 writer.write_batch(rows.filter(mask))
     return read, kept, total % (1 << _SUM_BITS)
 

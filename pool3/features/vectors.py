@@ -24,7 +24,7 @@ MOST_NAMED = 20
 
 
 @dataclass(slots=True)
-class LeftOut:
+class SkippedRows:
     """Rows that are not indexed: counts by reason, the first ids of each, rows that are not ok."""
 
     skipped: int = 0
@@ -36,7 +36,7 @@ class LeftOut:
         return {"skipped": self.skipped, "errors": dict(self.errors), "named": self.named}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> LeftOut:
+    def from_dict(cls, fields: Mapping[str, Any]) -> SkippedRows:
         """Return what `as_dict` described."""
         return cls(fields["skipped"], Counter(fields["errors"]), dict(fields["named"]))
 
@@ -46,7 +46,7 @@ class LeftOut:
         names = self.named.setdefault(reason, [])
         names.extend(str(image_id) for image_id in ids[: MOST_NAMED - len(names)])
 
-    def merge(self, other: LeftOut) -> None:
+    def merge(self, other: SkippedRows) -> None:
         """Add what another task left out."""
         self.skipped += other.skipped
         self.errors.update(other.errors)
@@ -86,35 +86,35 @@ def usable_rows(
     *,
     dimension: int,
     metric: str,
-    left_out: LeftOut,
+    skipped_rows: SkippedRows,
     carried: pa.Schema | None = None,
 ) -> Iterator[UsableRows]:
     """Yield the rows of one file that can be indexed, with the columns of `carried`.
 
-    The other rows are counted in `left_out`.
+    The other rows are counted in `skipped_rows`.
     """
     carried = pa.schema([]) if carried is None else carried
     columns = ["image_id", "features", *columns_to_read(carried, foreign=table.foreign)]
     if not table.foreign:
         columns.append("status")
     for whole in table.read(file, columns):
-        batch = _ok_rows(whole, table.foreign, left_out)
+        batch = _ok_rows(whole, table.foreign, skipped_rows)
         checked = check_vectors(batch.column("features"), dimension=dimension, metric=metric)
         ids = pc.cast(batch.column("image_id"), pa.string())
         for reason, rows in checked.rejected.items():
-            left_out.add(reason, ids.take(pa.array(rows)).to_pylist())
+            skipped_rows.add(reason, ids.take(pa.array(rows)).to_pylist())
         named = pc.is_valid(ids).to_numpy(zero_copy_only=False)[checked.rows]
         if not named.all():
-            left_out.add(NULL_ID, [None] * int((~named).sum()))
+            skipped_rows.add(NULL_ID, [None] * int((~named).sum()))
         kept = pa.array(checked.rows[named])
         metadata = carried_rows(batch.take(kept), carried)
         yield UsableRows(ids.take(kept), checked.vectors[named], metadata)
 
 
-def _ok_rows(batch: pa.RecordBatch, foreign: bool, left_out: LeftOut) -> pa.RecordBatch:
+def _ok_rows(batch: pa.RecordBatch, foreign: bool, skipped_rows: SkippedRows) -> pa.RecordBatch:
     if foreign:
         return batch
     ok = pc.equal(batch.column("status"), OK)
     kept = batch.filter(ok)
-    left_out.skipped += batch.num_rows - kept.num_rows
+    skipped_rows.skipped += batch.num_rows - kept.num_rows
     return kept

@@ -13,7 +13,7 @@ from pool3.storage.tables import TableFile, open_table, table_files
 log = logging.getLogger(__name__)
 
 
-def why_anew(
+def why_full_build(
     base: Manifest | None,
     table: FeatureTable,
     *,

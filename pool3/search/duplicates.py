@@ -19,7 +19,7 @@ from pool3 import storage
 from pool3.errors import UsageError
 from pool3.images.contact_sheet import Cell, drawn_sheet, fetched_pictures
 from pool3.index.format.manifest import Manifest
-from pool3.index.recall.effort import Depth
+from pool3.index.recall.effort import Effort
 from pool3.index.reduction import Reduction
 from pool3.index.shards.reader import ShardReader
 from pool3.vectors.distances import distances
@@ -97,7 +97,7 @@ class DuplicateSearch:
         Open shards.
     manifest, reduction
         Of the whole index.
-    depth
+    effort
         How far to look at first; a search goes on while all that it found is near.
     hidden
         For shards by number, rows that stand for another one and are not to be found.
@@ -113,7 +113,7 @@ class DuplicateSearch:
         manifest: Manifest,
         reduction: Reduction,
         *,
-        depth: Depth,
+        effort: Effort,
         hidden: Mapping[int, Rows],
         threshold: float,
         most: int,
@@ -125,7 +125,7 @@ class DuplicateSearch:
         self._threshold = threshold
         self._most = most
         all_rows = sum(entry.rows for entry in manifest.shards if entry.live)
-        self._entries = [depth.entries(shard.entry, all_rows) for shard in shards]
+        self._entries = [effort.entries(shard.entry, all_rows) for shard in shards]
         self._passing = [_passing(shard, hidden.get(shard.entry.number)) for shard in shards]
 
     def near(self, vector: npt.NDArray[np.float32], own: tuple[int, int]) -> Near:

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.index.format.manifest import Manifest
-from pool3.index.recall.effort import Depth
+from pool3.index.recall.effort import Effort
 from pool3.index.reduction import Reduction, tree_query
 from pool3.index.shards.reader import ShardReader
 from pool3.index.shards.selection import Selection, Selections
 from pool3.index.shards.vectors import gathered
-from pool3.search.merge import Measured, merged_candidates
+from pool3.search.merge import RankedRows, merged_candidates
 from pool3.vectors.bounded import nearest
 from pool3.vectors.distances import FloatArray
 
@@ -97,24 +97,26 @@ class FanOut:
         self.selections = Selections(self.shards)
 
     def nearest(
-        self, query: Query, depth: Depth, selection: Selection | None = None
+        self, query: Query, effort: Effort, selection: Selection | None = None
     ) -> list[Neighbour]:
         """Find the rows nearest to one query, float32 (d,); best first, ties by id.
 
         All that `selection` lets through may be found, all live ones when None.
         """
         chosen = selection or self.selections.everything
-        return self._nearest(query, depth, chosen, self._in_threads)
+        return self._nearest(query, effort, chosen, self._in_threads)
 
     def nearest_each(
-        self, queries: Vectors, depth: Depth, selection: Selection | None = None
+        self, queries: Vectors, effort: Effort, selection: Selection | None = None
     ) -> list[list[Neighbour]]:
         """Find the rows nearest to each of many queries, float32 (n, d)."""
         chosen = selection or self.selections.everything
         # Here queries share the threads, and each goes through the shards in turn. Each is reduced
         # alone: one product for all would take 9 us rather than 27 us for each, of which the last
         # bits, and so now and then the answer, are others than those of a single search.
-        return list(self._pool.map(lambda query: self._nearest(query, depth, chosen, map), queries))
+        return list(
+            self._pool.map(lambda query: self._nearest(query, effort, chosen, map), queries)
+        )
 
     def find(self, image_id: str) -> tuple[int, int] | None:
         """Return where an image_id stands: number of the shard, and row there; None without it."""
@@ -129,13 +131,13 @@ class FanOut:
         number, row = place
         return np.asarray(self.shards[number].rows_at(np.array([row]))[0], dtype=np.float32)
 
-    def recall(self, depth: Depth, selection: Selection) -> float | None:
+    def recall(self, effort: Effort, selection: Selection) -> float | None:
         """Return which share of the nearest a search surely finds; None where it is not known."""
-        if not self._searched(depth, selection)[1]:
+        if not self._searched(effort, selection)[1]:
             return 1.0
         # What was measured holds for a search that may return every row.
         usual = not selection.narrowed and selection.values is None
-        return depth.recall if usual else None
+        return effort.recall if usual else None
 
     def vectors(self, found: Sequence[Neighbour]) -> Vectors:
         """Return the stored vectors of neighbours, float32 (n, d)."""
@@ -157,45 +159,45 @@ class FanOut:
     def _nearest(
         self,
         query: Query,
-        depth: Depth,
+        effort: Effort,
         selection: Selection,
         over_shards: OverShards,
     ) -> list[Neighbour]:
-        few, many = self._searched(depth, selection)
-        exact = self._scanned(query, few, depth.k, selection, over_shards) if few else []
+        few, many = self._searched(effort, selection)
+        exact = self._scanned(query, few, effort.k, selection, over_shards) if few else []
         if not many:
-            return self._best(exact, depth.k, selection)
+            return self._best(exact, effort.k, selection)
         reduced = self._reduction.reduce(query[None, :])[0]
         asked = tree_query(reduced, metric=self._metric)
-        effort = 1
+        widening = 1
         while many:
-            near = self._candidates(asked, many, depth, effort, selection, over_shards)
-            found = [*exact, self._measured(query, *near, depth.k, selection)]
-            best = self._best(found, depth.k, selection)
-            if len(best) >= min(depth.k, selection.hits):
+            near = self._candidates(asked, many, effort, widening, selection, over_shards)
+            found = [*exact, self._measured(query, *near, effort.k, selection)]
+            best = self._best(found, effort.k, selection)
+            if len(best) >= min(effort.k, selection.hits):
                 return best
-            effort *= 4
-            if effort * depth.rerank >= selection.rows:
+            widening *= 4
+            if widening * effort.rerank >= selection.rows:
                 few, many = few + many, []
-                exact = self._scanned(query, few, depth.k, selection, over_shards)
-        return self._best(exact, depth.k, selection)
+                exact = self._scanned(query, few, effort.k, selection, over_shards)
+        return self._best(exact, effort.k, selection)
 
-    def _searched(self, depth: Depth, selection: Selection) -> tuple[list[int], list[int]]:
+    def _searched(self, effort: Effort, selection: Selection) -> tuple[list[int], list[int]]:
         """Return the shards whose rows are all measured, and those that are searched by tree."""
         if not selection.narrowed:
             return [], selection.shards
         few: list[int] = []
         many: list[int] = []
         for number in selection.shards:
-            entries = self._entries(number, depth, selection)
+            entries = self._entries(number, effort, selection)
             cheaper = measuring_is_cheaper(selection.counts[number], entries)
             (few if cheaper else many).append(number)
         return few, many
 
-    def _entries(self, number: int, depth: Depth, selection: Selection) -> int:
+    def _entries(self, number: int, effort: Effort, selection: Selection) -> int:
         """Return how many entries of a shard's trees are gathered at first."""
         entry = self.shards[number].entry
-        usual = depth.entries(entry, self._all_rows)
+        usual = effort.entries(entry, self._all_rows)
         if not selection.narrowed:
             return usual
         return widened(usual, passing=selection.counts[number], live=entry.live)
@@ -204,43 +206,43 @@ class FanOut:
         self,
         asked: list[float],
         numbers: Sequence[int],
-        depth: Depth,
-        effort: int,
+        effort: Effort,
+        widening: int,
         selection: Selection,
         over_shards: OverShards,
     ) -> tuple[Rows, Rows]:
         """Return shard numbers and rows of the nearest in the reduced space."""
         found = over_shards(
-            lambda number: self._near(number, asked, depth, effort, selection), numbers
+            lambda number: self._near(number, asked, effort, widening, selection), numbers
         )
         shards, rows, _ = merged_candidates(
-            self.shards, numbers, list(found), metric=self._metric, most=depth.rerank * effort
+            self.shards, numbers, list(found), metric=self._metric, most=effort.rerank * widening
         )
         return shards, rows
 
     def _near(
-        self, number: int, asked: list[float], depth: Depth, effort: int, selection: Selection
+        self, number: int, asked: list[float], effort: Effort, widening: int, selection: Selection
     ) -> tuple[Rows, FloatArray]:
-        at_least = depth.k
+        at_least = effort.k
         if selection.narrowed:
             # Where few rows near the query pass, k of them might be any k.
             share = selection.counts[number] / selection.rows
-            at_least = max(at_least, math.ceil(depth.rerank * share))
+            at_least = max(at_least, math.ceil(effort.rerank * share))
         return self.shards[number].candidates(
             asked,
-            entries=self._entries(number, depth, selection) * effort,
-            most=depth.rerank * effort,
+            entries=self._entries(number, effort, selection) * widening,
+            most=effort.rerank * widening,
             at_least=at_least,
             passing=selection.masks[number],
         )
 
     def _measured(
         self, query: Query, shards: Rows, rows: Rows, k: int, selection: Selection
-    ) -> Measured:
+    ) -> RankedRows:
         """Return exact distances of those candidates that may be among the k nearest."""
         vectors = gathered([shard.stored_vectors for shard in self.shards], shards, rows)
         near, measured = self._nearest_of(query, vectors, k, selection)
-        return Measured(shards[near], rows[near], measured)
+        return RankedRows(shards[near], rows[near], measured)
 
     def _nearest_of(
         self, query: Query, vectors: npt.NDArray[Any], k: int, selection: Selection
@@ -256,7 +258,7 @@ class FanOut:
         k: int,
         selection: Selection,
         over_shards: OverShards,
-    ) -> list[Measured]:
+    ) -> list[RankedRows]:
         """Return exact distances of all rows of some shards that may be among the k nearest."""
 
         def scanned(number: int) -> tuple[Rows, FloatArray]:
@@ -271,12 +273,12 @@ class FanOut:
             return chosen, measured
 
         return [
-            Measured(np.full(len(rows), number), rows, measured)
+            RankedRows(np.full(len(rows), number), rows, measured)
             for number, (rows, measured) in zip(numbers, over_shards(scanned, numbers), strict=True)
         ]
 
-    def _best(self, parts: Sequence[Measured], k: int, selection: Selection) -> list[Neighbour]:
-        found = Measured.joined(parts)
+    def _best(self, parts: Sequence[RankedRows], k: int, selection: Selection) -> list[Neighbour]:
+        found = RankedRows.joined(parts)
         # Lists, since taking single numbers out of arrays would take most of the time here.
         numbers: list[int] = found.shards.tolist()
         rows: list[int] = found.rows.tolist()

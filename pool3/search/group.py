@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.index.format.manifest import Manifest
-from pool3.index.recall.effort import Depth
+from pool3.index.recall.effort import Effort
 from pool3.index.reduction import Reduction, tree_query
 from pool3.index.shards.reader import ShardReader
 from pool3.search.merge import merged_candidates
@@ -25,7 +25,7 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Part:
+class GroupAnswer:
     """What some shards found for one query.
 
     Attributes
@@ -68,7 +68,7 @@ def shard_groups(manifest: Manifest, max_bytes: int) -> list[list[int]]:
     return groups
 
 
-class PartialSearch:
+class GroupSearch:
     """Some shards of a snapshot, open.
 
     Parameters
@@ -94,29 +94,29 @@ class PartialSearch:
             for number in numbers
         ]
 
-    def find(self, query: Query, depth: Depth) -> Part:
-        """Search for one query, float32 (d,), as far as `depth` says for the whole index."""
-        numbers, rows, keys = self._candidates(query, depth)
+    def find(self, query: Query, effort: Effort) -> GroupAnswer:
+        """Search for one query, float32 (d,), as far as `effort` says for the whole index."""
+        numbers, rows, keys = self._candidates(query, effort)
         measured = self._measured(query, numbers, rows)
-        positions = possible_winners(measured, depth.k)
+        positions = possible_winners(measured, effort.k)
         ids = [self.shards[numbers[at]].ids.image_id(int(rows[at])) for at in positions.tolist()]
-        return Part(keys, positions, measured[positions], ids)
+        return GroupAnswer(keys, positions, measured[positions], ids)
 
-    def _candidates(self, query: Query, depth: Depth) -> tuple[Rows, Rows, FloatArray]:
+    def _candidates(self, query: Query, effort: Effort) -> tuple[Rows, Rows, FloatArray]:
         """Return shards, rows and merge keys of the nearest in the reduced space, by key."""
         # One row a product, as in a single search: the last bits depend on a product's shape.
         asked = tree_query(self._reduction.reduce(query[None, :])[0], metric=self._metric)
         found = [
             shard.candidates(
                 asked,
-                entries=depth.entries(shard.entry, self._all_rows),
-                most=depth.rerank,
-                at_least=depth.k,
+                entries=effort.entries(shard.entry, self._all_rows),
+                most=effort.rerank,
+                at_least=effort.k,
             )
             for shard in self.shards
         ]
         return merged_candidates(
-            self.shards, range(len(found)), found, metric=self._metric, most=depth.rerank
+            self.shards, range(len(found)), found, metric=self._metric, most=effort.rerank
         )
 
     def _measured(self, query: Query, numbers: Rows, rows: Rows) -> FloatArray:
@@ -154,14 +154,14 @@ def possible_winners(measured: FloatArray, k: int) -> npt.NDArray[np.int32]:
     return np.array(kept, dtype=np.int32)
 
 
-def merged(parts: Sequence[Part], depth: Depth) -> list[tuple[str, float]]:
+def merged(parts: Sequence[GroupAnswer], effort: Effort) -> list[tuple[str, float]]:
     """Return the k nearest of the whole index, best first, ties by id.
 
     Parameters
     ----------
     parts
         What every group of shards found for one query, in the order of the groups.
-    depth
+    effort
         The one that they were searched with.
 
     Returns
@@ -170,7 +170,7 @@ def merged(parts: Sequence[Part], depth: Depth) -> list[tuple[str, float]]:
     """
     keys = np.concatenate([part.keys for part in parts])
     owners = np.repeat(np.arange(len(parts)), [len(part.keys) for part in parts])
-    best = np.argsort(keys, kind="stable")[: depth.rerank]
+    best = np.argsort(keys, kind="stable")[: effort.rerank]
     # Keys of a part ascend and equals keep their order, so that of each part its first ones stay.
     stay = np.bincount(owners[best], minlength=len(parts))
     ids: list[str] = []
@@ -180,4 +180,6 @@ def merged(parts: Sequence[Part], depth: Depth) -> list[tuple[str, float]]:
         ids += part.ids[:n_kept]
         measured.append(part.distances[:n_kept])
     found = np.concatenate(measured)
-    return [(image_id, float(found[at])) for image_id, at in top_k(found, depth.k, ids.__getitem__)]
+    return [
+        (image_id, float(found[at])) for image_id, at in top_k(found, effort.k, ids.__getitem__)
+    ]

@@ -38,7 +38,7 @@ class Hit(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class HitColumns:
     """What hits show of the index's metadata.
 
     Attributes
@@ -117,7 +117,7 @@ class Hits(Sequence[Hit]):
     snapshot_id : int
     query : PIL.Image.Image or None
     recall : float or None
-        The lower end of the measured 95 % interval of the recall at the depth of this search, 1.0
+        The lower end of the measured 95 % interval of the recall at the effort of this search, 1.0
         where every row was measured, None where it is not known.
     vectors : float32, (n, d), or None
         The hits' vectors as they are stored, where the search was asked for them. Under
@@ -134,7 +134,7 @@ class Hits(Sequence[Hit]):
         query: Image.Image | None = None,
         recall: float | None = None,
         vectors: npt.NDArray[np.float32] | None = None,
-        shown: Shown | None = None,
+        shown: HitColumns | None = None,
     ) -> None:
         self.ids = ids
         self.distances = distances
@@ -143,7 +143,7 @@ class Hits(Sequence[Hit]):
         self.recall = recall
         self.vectors = vectors
         self._places = places
-        self._shown = shown or Shown()
+        self._shown = shown or HitColumns()
 
     def __len__(self) -> int:
         return len(self.ids)

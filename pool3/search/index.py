@@ -26,7 +26,7 @@ from pool3.index.snapshots.publication import read_manifest
 from pool3.index.snapshots.snapshot import published_snapshot
 from pool3.search.fan_out import FanOut
 from pool3.search.hits import Hits
-from pool3.search.info import facts_of
+from pool3.search.info import index_info
 from pool3.search.searcher import Searcher
 from pool3.vectors.distances import FloatArray
 
@@ -164,7 +164,7 @@ class Index:
 
     def info(self) -> dict[str, Any]:
         """Return what the index is, as plain values for a person or for JSON."""
-        return facts_of(self.uri, self.manifest)
+        return index_info(self.uri, self.manifest)
 
     def plot_recall(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw what is known of the index's recall; see `pool3.index.recall.plot.plot_recall`."""

@@ -9,7 +9,7 @@ from pool3.index.format.recall_curve import MEASURED_KS, RecallCurve
 from pool3.index.recall.effort import DEFAULT_RECALL
 
 
-def facts_of(uri: str, manifest: Manifest) -> dict[str, Any]:
+def index_info(uri: str, manifest: Manifest) -> dict[str, Any]:
     """Return what an index is.
 
     Parameters

@@ -73,7 +73,7 @@ def _merge_key(shard: ShardReader, near: FloatArray, metric: str) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Measured:
+class RankedRows:
     """Rows with their exact distances.
 
     Attributes
@@ -89,7 +89,7 @@ class Measured:
     distances: FloatArray
 
     @classmethod
-    def joined(cls, parts: Sequence[Measured]) -> Measured:
+    def joined(cls, parts: Sequence[RankedRows]) -> RankedRows:
         """Return several as one."""
         if len(parts) == 1:
             return parts[0]

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from pool3.errors import UsageError
 from pool3.index.format.manifest import Manifest
-from pool3.index.recall.effort import Depth
+from pool3.index.recall.effort import Effort
 from pool3.index.shards.selection import Selection
-from pool3.search.hits import Shown
+from pool3.search.hits import HitColumns
 from pool3.vectors.distances import squared_norms
 
 
@@ -62,11 +62,11 @@ def checked_queries(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SearchRequest:
     """What is asked of a search besides the query; `Searcher.asked` checks it."""
 
-    depth: Depth
+    effort: Effort
     selection: Selection
-    shown: Shown
+    shown: HitColumns
     exclude_self: bool
     vectors: bool

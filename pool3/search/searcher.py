@@ -18,11 +18,11 @@ from pool3 import storage
 from pool3.errors import UsageError
 from pool3.images.open import as_picture, small_copy
 from pool3.index.format.manifest import Manifest
-from pool3.index.recall.effort import DEFAULT_RECALL, Depth, depth_of
+from pool3.index.recall.effort import DEFAULT_RECALL, Effort, choose_effort
 from pool3.search.fan_out import FanOut
-from pool3.search.hits import Hits, Shown
+from pool3.search.hits import HitColumns, Hits
 from pool3.search.pictures import PictureModel
-from pool3.search.request import Asked, checked_queries, checked_query
+from pool3.search.request import SearchRequest, checked_queries, checked_query
 from pool3.vectors.distances import FloatArray
 
 
@@ -59,18 +59,18 @@ class Searcher:
         columns: Sequence[str] | None = None,
         vectors: bool = False,
         uri_map: Mapping[str, str] | None = None,
-    ) -> Asked:
+    ) -> SearchRequest:
         """Check what is asked of a search, as `pool3.search.index.Index.search` describes it."""
         selections = self._fan_out.selections
-        return Asked(
-            depth=self._depth(k, recall, rerank, search_k),
+        return SearchRequest(
+            effort=self._effort(k, recall, rerank, search_k),
             selection=selections.of(where, distinct),
-            shown=Shown(declared=selections.declared, columns=columns, uri_map=uri_map),
+            shown=HitColumns(declared=selections.declared, columns=columns, uri_map=uri_map),
             exclude_self=exclude_self,
             vectors=vectors,
         )
 
-    def by_id(self, image_id: str, asked: Asked) -> Hits:
+    def by_id(self, image_id: str, asked: SearchRequest) -> Hits:
         """Search with the stored vector of a picture."""
         if not isinstance(image_id, str):
             raise UsageError(f"an image_id must be a string; found {image_id!r}")
@@ -84,7 +84,7 @@ class Searcher:
         own = [place] if asked.exclude_self else []
         return self._hits(self._fan_out.stored(place), asked, own=own)
 
-    def by_each(self, queries: Sequence[Any], asked: Asked) -> list[Hits]:
+    def by_each(self, queries: Sequence[Any], asked: SearchRequest) -> list[Hits]:
         """Search with pictures and vectors."""
         own = [self._own(query) if asked.exclude_self else [] for query in queries]
         vectors: list[npt.NDArray[np.float32] | None] = []
@@ -109,19 +109,19 @@ class Searcher:
             for vector, places in zip(vectors, own, strict=True)
         ]
 
-    def by_vector(self, vector: npt.NDArray[Any], asked: Asked) -> Hits:
+    def by_vector(self, vector: npt.NDArray[Any], asked: SearchRequest) -> Hits:
         """Search with a vector."""
         return self._hits(checked_query(vector, self._manifest, self._uri), asked)
 
     def by_batch(
-        self, vectors: npt.NDArray[Any], asked: Asked
+        self, vectors: npt.NDArray[Any], asked: SearchRequest
     ) -> tuple[npt.NDArray[np.object_], FloatArray]:
         """Search with many vectors; returns ids and distances, as many of each as there are."""
         if vectors.ndim != 2:
             raise UsageError(f"search_batch takes an array (n, d); found shape {vectors.shape}")
         queries = checked_queries(vectors, self._manifest, self._uri)
-        found = self._fan_out.nearest_each(queries, asked.depth, asked.selection)
-        width = min(asked.depth.k, asked.selection.hits)
+        found = self._fan_out.nearest_each(queries, asked.effort, asked.selection)
+        width = min(asked.effort.k, asked.selection.hits)
         ids = np.empty((len(found), width), dtype=object)
         measured = np.empty((len(found), width))
         for row, neighbours in enumerate(found):
@@ -129,36 +129,36 @@ class Searcher:
             measured[row] = [neighbour.distance for neighbour in neighbours]
         return ids, measured
 
-    def _depth(
+    def _effort(
         self,
         k: int,
         recall: float | None = None,
         rerank: int | None = None,
         search_k: int | None = None,
-    ) -> Depth:
-        depth = depth_of(self._manifest, k, recall=recall, rerank=rerank, search_k=search_k)
+    ) -> Effort:
+        effort = choose_effort(self._manifest, k, recall=recall, rerank=rerank, search_k=search_k)
         if rerank is None and search_k is None:
-            self._tell(depth, recall)
-        return depth
+            self._tell(effort, recall)
+        return effort
 
-    def _tell(self, depth: Depth, recall: float | None) -> None:
+    def _tell(self, effort: Effort, recall: float | None) -> None:
         """Warn, once, that the recall that is wanted may not be reached."""
         wanted = recall or DEFAULT_RECALL
-        if (depth.recall or 0.0) >= wanted or (depth.k, wanted) in self._told:
+        if (effort.recall or 0.0) >= wanted or (effort.k, wanted) in self._told:
             return
         curve = self._manifest.recall
         if curve is None:
             if recall is None:
                 return
             told = f"the recall of {self._uri} was never measured, so that {wanted} may be missed"
-        elif depth.recall is None:
-            told = f"the recall of {self._uri} was not measured for {depth.k} hits"
+        elif effort.recall is None:
+            told = f"the recall of {self._uri} was not measured for {effort.k} hits"
         else:
             told = (
-                f"no measured effort surely finds {wanted} of the {depth.k} nearest in "
-                f"{self._uri}; the best, which finds {depth.recall:.4g}, is taken"
+                f"no measured effort surely finds {wanted} of the {effort.k} nearest in "
+                f"{self._uri}; the best, which finds {effort.recall:.4g}, is taken"
             )
-        self._told.add((depth.k, wanted))
+        self._told.add((effort.k, wanted))
         warnings.warn(told, stacklevel=5)
 
     def _own(self, query: Any) -> list[tuple[int, int]]:
@@ -175,20 +175,20 @@ class Searcher:
     def _hits(
         self,
         query: npt.NDArray[np.float32],
-        asked: Asked,
+        asked: SearchRequest,
         *,
         own: Sequence[tuple[int, int]] = (),
         picture: Image.Image | None = None,
     ) -> Hits:
         selection = asked.selection.without(own) if own else asked.selection
-        found = self._fan_out.nearest(query, asked.depth, selection)
+        found = self._fan_out.nearest(query, asked.effort, selection)
         return Hits(
             ids=[neighbour.image_id for neighbour in found],
             distances=np.array([neighbour.distance for neighbour in found], dtype=np.float64),
             snapshot_id=self._manifest.snapshot_id,
             places=[(neighbour.shard.metadata, neighbour.row) for neighbour in found],
             query=picture,
-            recall=self._fan_out.recall(asked.depth, selection),
+            recall=self._fan_out.recall(asked.effort, selection),
             vectors=self._fan_out.vectors(found) if asked.vectors else None,
             shown=asked.shown,
         )

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from jobs import evaluate_index
 from jobs.evaluate_index import run
 from jobs.options.evaluate_index import EvaluateConfig
-from tests.dead_rows import bury
+from tests.dead_rows import add_tombstones
 from tests.jobs.test_build_index import varied_vectors
 from tests.small_index import build_index
 
@@ -30,7 +30,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("index") / "index"
     metadata = pa.table({"label": labels})
     build_index(directory, vectors, n_shards=3, n_trees=3, metadata=metadata)
-    bury(directory, {1: range(0, 80, 3)})
+    add_tombstones(directory, {1: range(0, 80, 3)})
     return str(directory)
 
 

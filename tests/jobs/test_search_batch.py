@@ -19,7 +19,7 @@ from jobs.options.search_batch import SearchConfig
 from jobs.search_batch import run
 from pool3.errors import UsageError
 from pool3.models.directory import copy_model, read_model
-from tests.dead_rows import bury
+from tests.dead_rows import add_tombstones
 from tests.jobs.test_build_index import varied_vectors
 from tests.small_index import build_index
 
@@ -47,7 +47,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 rows in 5 shards, every other row of one of them dead."""
     directory = tmp_path_factory.mktemp("index") / "index"
     build_index(directory, varied_vectors(300), n_shards=5)
-    bury(directory, {2: range(0, 60, 2)})
+    add_tombstones(directory, {2: range(0, 60, 2)})
     return directory
 
 

@@ -22,7 +22,7 @@ from pool3 import storage
 from pool3.errors import UsageError
 from pool3.features.columns import carried_schema
 from pool3.features.table import FeatureTable
-from pool3.features.vectors import LeftOut
+from pool3.features.vectors import SkippedRows
 from pool3.index.changes import table_id
 from pool3.index.format.manifest import Manifest, TableEntry
 from pool3.index.reduction import Reduction, choose_dtype, fit
@@ -32,7 +32,7 @@ from pool3.index.snapshots.store import store_reduction
 from pool3.models import copy_model
 from pool3.storage.tables import TableFile
 from udfs.scan import Scanned, merged, scan_files
-from udfs.shards import ShardSettings, deal_rows, row_schema
+from udfs.shards import ShardSettings, assign_rows, row_schema
 from udfs.tasks import FILE_SCHEMA, file_rows
 
 # Each scan task sends its sums to the driver, 34 MB at 2048 numbers, so one a core is enough.
@@ -73,17 +73,17 @@ def files_frame(
     return spread(build.spark, file_rows(files), FILE_SCHEMA, n_tasks)
 
 
-def anew(build: Build) -> Manifest:
+def full_build(build: Build) -> Manifest:
     """Build all shards from the whole table."""
     config, report = build.config, build.report
     with report.timed("scan"):
         scanned = _scan(build)
     gram = scanned.gram
-    count_left_out(report, scanned.left_out, ok=gram.count)
+    count_left_out(report, scanned.skipped_rows, ok=gram.count)
     if gram.count == 0:
         raise UsageError(
             f"expected usable vectors of length {build.dimension} in {build.table.uri}, found none "
-            f"({told(scanned.left_out)}); nothing can be indexed"
+            f"({told(scanned.skipped_rows)}); nothing can be indexed"
         )
     with report.timed("fit"):
         reduction = fit(gram)
@@ -104,7 +104,7 @@ def anew(build: Build) -> Manifest:
 
 def _manifest(build: Build, scanned: Scanned, reduction: Reduction, dtype: str) -> Manifest:
     """Store reduction and model, and return the manifest, without shards yet."""
-    config, rows, left_out = build.config, scanned.gram.count, scanned.left_out
+    config, rows, skipped_rows = build.config, scanned.gram.count, scanned.skipped_rows
     unique = uuid.uuid4().hex
     return Manifest(
         snapshot_id=build.snapshot,
@@ -121,7 +121,7 @@ def _manifest(build: Build, scanned: Scanned, reduction: Reduction, dtype: str) 
         model=copied_model(build),
         table=TableEntry(uri=build.table.uri, version=build.table.version),
         rows=rows,
-        counts={"indexed": rows, "skipped": left_out.skipped, **left_out.errors},
+        counts={"indexed": rows, "skipped": skipped_rows.skipped, **skipped_rows.errors},
         shards=(),
         table_id=table_id(build.table),
         trained_rows=rows,
@@ -165,7 +165,7 @@ def shard_settings(build: Build, dtype: str) -> ShardSettings:
 def dealt(build: Build, files: Sequence[TableFile], n_shards: int) -> DataFrame:
     """Return the usable rows of files, with the shard that each falls to."""
     carried = carried_schema(build.table)
-    deal = deal_rows(
+    deal = assign_rows(
         build.table,
         carried=carried,
         dimension=build.dimension,
@@ -184,16 +184,18 @@ def copied_model(build: Build) -> str | None:
     return model
 
 
-def count_left_out(report: Report, left_out: LeftOut, *, ok: int) -> None:
+def count_left_out(report: Report, skipped_rows: SkippedRows, *, ok: int) -> None:
     """Report how many rows were indexed, and name those that cannot be."""
-    if left_out.errors:
-        log.warning("left out of the index: %s", told(left_out))
-    report.counts.update(ok=ok, failed=sum(left_out.errors.values()), skipped=left_out.skipped)
-    report.errors = dict(left_out.errors)
-    report.details["left_out"] = left_out.named
+    if skipped_rows.errors:
+        log.warning("left out of the index: %s", told(skipped_rows))
+    report.counts.update(
+        ok=ok, failed=sum(skipped_rows.errors.values()), skipped=skipped_rows.skipped
+    )
+    report.errors = dict(skipped_rows.errors)
+    report.details["left_out"] = skipped_rows.named
 
 
-def told(left_out: LeftOut) -> str:
+def told(skipped_rows: SkippedRows) -> str:
     """Say what is left out, by reason."""
-    counts = {"not ok": left_out.skipped, **left_out.errors}
+    counts = {"not ok": skipped_rows.skipped, **skipped_rows.errors}
     return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)

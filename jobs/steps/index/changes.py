@@ -17,7 +17,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from jobs.steps.index.indexed import indexed_rows
 from jobs.steps.tasks import spread
 from pool3.features.table import FeatureTable
-from pool3.features.vectors import LeftOut
+from pool3.features.vectors import SkippedRows
 from pool3.index.changes import changed_files
 from pool3.index.format.manifest import Manifest
 from pool3.index.shards.tombstones import DeadRows
@@ -62,7 +62,7 @@ class Changes:
         one that dies; how many stand there as they are.
     wide
         Whether float16 cannot hold a vector that is new.
-    left_out
+    skipped_rows
         What those files hold besides.
     """
 
@@ -73,7 +73,7 @@ class Changes:
     n_moved: int
     n_same: int
     wide: bool
-    left_out: LeftOut
+    skipped_rows: SkippedRows
 
     @property
     def n_dead(self) -> int:
@@ -134,7 +134,7 @@ def find_changes(spark: SparkSession, table: FeatureTable, base: Manifest, index
         n_moved=counts.get(MOVED, 0),
         n_same=counts.get(SAME, 0),
         wide=any(wide and change in (ADDED, MOVED) for change, _, wide in compared.counts),
-        left_out=compared.left_out,
+        skipped_rows=compared.skipped_rows,
     )
 
 
@@ -148,7 +148,7 @@ class _Compared:
     rows: DataFrame
     buried: pa.Table
     counts: list[tuple[str | None, int, bool | None]]
-    left_out: LeftOut
+    skipped_rows: SkippedRows
 
 
 def _few_compared(
@@ -168,7 +168,7 @@ def _few_compared(
         rows=spark.createDataFrame(rows),
         buried=rows.filter(pc.field("change").isin([MOVED, DEAD])).select(INDEXED.names[:3]),
         counts=list(zip(*(column.to_pylist() for column in counted.columns), strict=True)),
-        left_out=_left_out(news),
+        skipped_rows=_left_out(news),
     )
 
 
@@ -191,10 +191,10 @@ def _compared(
     rows = joined.mapInArrow(mark, from_arrow_schema(COMPARED)).persist()
     counted = rows.groupBy("change").agg(F.count("*"), F.max("wide")).collect()
     buried = rows.where(F.col("change").isin(MOVED, DEAD)).select(INDEXED.names[:3]).toArrow()
-    left_out = _left_out(news.where("image_id is null").toArrow())
+    skipped_rows = _left_out(news.where("image_id is null").toArrow())
     news.unpersist()
     return _Compared(
-        rows=rows, buried=buried, counts=[tuple(row) for row in counted], left_out=left_out
+        rows=rows, buried=buried, counts=[tuple(row) for row in counted], skipped_rows=skipped_rows
     )
 
 
@@ -209,8 +209,8 @@ def _over_files(
     return spread(spark, file_rows(files), FILE_SCHEMA, len(files)).mapInArrow(function, schema)
 
 
-def _left_out(news: pa.Table) -> LeftOut:
-    left_out = LeftOut()
-    for text in news.column("left_out").drop_null().to_pylist():
-        left_out.merge(LeftOut.from_dict(json.loads(text)))
-    return left_out
+def _left_out(news: pa.Table) -> SkippedRows:
+    skipped_rows = SkippedRows()
+    for text in news.column("skipped_rows").drop_null().to_pylist():
+        skipped_rows.merge(SkippedRows.from_dict(json.loads(text)))
+    return skipped_rows

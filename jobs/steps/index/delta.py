@@ -15,26 +15,28 @@ from jobs.steps.index.metadata import refresh_from_table, refresh_same
 from jobs.steps.index.recall import pick_samples, with_recall
 from jobs.steps.index.shards import Built, built_shards
 from pool3.features.table import FeatureTable
-from pool3.features.vectors import LeftOut
+from pool3.features.vectors import SkippedRows
 from pool3.index.changes import table_id
 from pool3.index.format.manifest import Manifest, TableEntry
 from pool3.index.recall.measure import stored_samples
 from pool3.index.reduction import Reduction
-from pool3.index.shards.tombstones import bury_all, numbered
+from pool3.index.shards.tombstones import add_tombstones_all, numbered
 from pool3.index.snapshots.publication import utc_now
 from pool3.index.snapshots.snapshot import open_snapshot
 
 
-def with_changes(build: Build, base: Manifest, changes: Changes) -> Manifest | None:
+def delta_build(build: Build, base: Manifest, changes: Changes) -> Manifest | None:
     """Store what the next snapshot has besides its base; None where nothing changed."""
     report = build.report
-    count_left_out(report, changes.left_out, ok=changes.n_added)
+    count_left_out(report, changes.skipped_rows, ok=changes.n_added)
     report.counts.update(skipped=base.rows - changes.n_dead, gone=changes.n_dead - changes.n_moved)
     _, _, reduction = open_snapshot(build.index, base.snapshot_id)
     kept = refresh_same(build, base.shards, changes)
     if changes.n_dead:
         unique = uuid.uuid4().hex
-        kept = bury_all(build.index, kept, changes.dead(), snapshot=build.snapshot, unique=unique)
+        kept = add_tombstones_all(
+            build.index, kept, changes.dead(), snapshot=build.snapshot, unique=unique
+        )
     with report.timed("build"):
         built = _added(build, base, reduction, changes)
     new = [built.shards[number] for number in sorted(built.shards)]
@@ -55,7 +57,7 @@ def with_changes(build: Build, base: Manifest, changes: Changes) -> Manifest | N
         shards=tuple(shards),
         **_unseen(base, built, changes.n_added),
     )
-    manifest = replace(manifest, counts=_counts(build.table, manifest.rows, changes.left_out))
+    manifest = replace(manifest, counts=_counts(build.table, manifest.rows, changes.skipped_rows))
     if not (changes.n_added or changes.n_dead):
         return manifest
     with report.timed("recall"):
@@ -103,8 +105,8 @@ def _unseen(base: Manifest, built: Built, n_added: int) -> dict[str, Any]:
     return {"unseen_rows": rows, "unseen_explained_variance": min(1.0, mean)}
 
 
-def _counts(table: FeatureTable, rows: int, left_out: LeftOut) -> dict[str, int]:
+def _counts(table: FeatureTable, rows: int, skipped_rows: SkippedRows) -> dict[str, int]:
     """Return the rows of the table by what became of them, as far as that is known."""
     if table.foreign:
-        return {"indexed": rows, "skipped": left_out.skipped, **left_out.errors}
+        return {"indexed": rows, "skipped": skipped_rows.skipped, **skipped_rows.errors}
     return {"indexed": rows, "skipped": sum(file.rows for file in table.files) - rows}

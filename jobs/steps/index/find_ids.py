@@ -15,7 +15,9 @@ from pool3.index.snapshots.retention import Holdings
 from udfs.find_ids import PATH_SCHEMA, find_ids
 
 
-def holders(spark: SparkSession, held: Holdings, ids: Set[str]) -> dict[str, list[str] | None]:
+def files_with_ids(
+    spark: SparkSession, held: Holdings, ids: Set[str]
+) -> dict[str, list[str] | None]:
     """Return the files of ids and of samples that hold some ids, with these.
 
     None stands for the ids where a file cannot be read, so that it may hold any.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pyspark.sql import SparkSession
 
 from jobs.runtime.report import Report
-from jobs.steps.index.find_ids import holders
+from jobs.steps.index.find_ids import files_with_ids
 from jobs.steps.index.recall import pick_samples, with_recall
 from jobs.steps.index.shards import built_shards, stored_metadata, stored_rows
 from pool3.errors import Pool3Error
@@ -126,7 +126,7 @@ def prove(spark: SparkSession, index: str, ids: Set[str]) -> None:
     Pool3Error
         When one holds them, or cannot be read.
     """
-    left = holders(spark, holdings(index), ids)
+    left = files_with_ids(spark, holdings(index), ids)
     if left:
         raise Pool3Error(
             f"expected no file of {index} to hold the pictures, found {len(left)} that do or "

@@ -47,7 +47,7 @@ def with_recall(
         picked = before.ids, before.queries
     if not manifest.rows or picked is None:
         return replace(manifest, samples=None, recall=None)
-    manifest = with_levels(manifest, anew=before is None)
+    manifest = with_levels(manifest, remeasure=before is None)
     opened = Opened(
         index_uri=index_uri,
         manifest=manifest,

@@ -83,6 +83,6 @@ def stored_rows(
         Ids of rows that are left out.
     """
     carried = stored_metadata(index_uri, entries)
-    left_out = spark.sparkContext.broadcast(without)
-    deal = deal_stored(index_uri, carried, n_shards, left_out)
+    skipped_rows = spark.sparkContext.broadcast(without)
+    deal = deal_stored(index_uri, carried, n_shards, skipped_rows)
     return shard_frame(spark, entries).mapInArrow(deal, row_schema(carried))

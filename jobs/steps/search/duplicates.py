@@ -169,7 +169,7 @@ def _nearest(pairs: DataFrame, leaders: DataFrame) -> DataFrame:
     )
 
 
-# The depth that a search begins with is that of so many hits.
+# The effort that a search begins with is that of so many hits.
 FIRST_K = 10
 
 

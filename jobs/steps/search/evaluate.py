@@ -16,8 +16,8 @@ from jobs.steps.search.queries import query_frame
 from jobs.steps.search.search import to_groups
 from jobs.steps.tasks import gather, search_tasks, shard_frame
 from pool3.errors import UsageError
-from pool3.features.vectors import LeftOut
-from pool3.index.recall.effort import Depth
+from pool3.features.vectors import SkippedRows
+from pool3.index.recall.effort import Effort
 from pool3.search.evaluate import (
     Estimate,
     Hits,
@@ -57,9 +57,9 @@ class Evaluation:
         vectors = np.frombuffer(b"".join(task["payload"] for task in tasks), "<f4")
         return Queries(ids, vectors.reshape(len(ids), -1))
 
-    def given(self, where: str) -> tuple[Queries, LeftOut]:
+    def given(self, where: str) -> tuple[Queries, SkippedRows]:
         """Return the queries of a table or of pictures, and which cannot be searched with."""
-        left_out = LeftOut()
+        skipped_rows = SkippedRows()
         frame = query_frame(self._spark, where, self._opened.uri, self._opened.manifest)
         ids: list[str] = []
         vectors = []
@@ -68,12 +68,12 @@ class Evaluation:
                 ids.append(row["query_id"])
                 vectors.append(np.frombuffer(row["vector"], "<f4"))
             elif row["error"] == NOT_OK:
-                left_out.skipped += 1
+                skipped_rows.skipped += 1
             else:
-                left_out.add(row["error"], [row["query_id"]])
+                skipped_rows.add(row["error"], [row["query_id"]])
         if not ids:
             raise UsageError(f"expected queries that can be searched with in {where}, found none")
-        return Queries(ids, np.stack(vectors)), left_out
+        return Queries(ids, np.stack(vectors)), skipped_rows
 
     def true_distances(self, queries: Queries, k: int) -> TrueDistances:
         """Return how far the k nearest rows of each query are."""
@@ -82,7 +82,7 @@ class Evaluation:
         parts = [true_distances(task["payload"], len(queries.ids)) for task in tasks]
         return reduce(TrueDistances.merged, parts)
 
-    def search(self, queries: Queries, depth: Depth) -> list[Hits]:
+    def search(self, queries: Queries, effort: Effort) -> list[Hits]:
         """Return the hits of each query without itself, as the index finds them."""
         rows = pa.table(
             [queries.ids, [row.tobytes() for row in queries.vectors], pa.nulls(len(queries.ids))],
@@ -91,10 +91,10 @@ class Evaluation:
         frame = self._spark.createDataFrame(rows, schema=SPARK_QUERY_SCHEMA)
         groups = len(self._opened.groups)
         asked = to_groups(frame, groups, search_tasks(self._spark), "query_id")
-        parts = asked.mapInArrow(search_parts(self._index, depth), SPARK_PART_SCHEMA).toArrow()
+        parts = asked.mapInArrow(search_parts(self._index, effort), SPARK_PART_SCHEMA).toArrow()
         ordered = parts.sort_by([("query_id", "ascending"), ("part", "ascending")])
-        found = dict(answers(iter(ordered.to_batches()), depth, LeftOut()))
-        return without_own([found[own] for own in queries.ids], queries.ids, depth.k - 1)
+        found = dict(answers(iter(ordered.to_batches()), effort, SkippedRows()))
+        return without_own([found[own] for own in queries.ids], queries.ids, effort.k - 1)
 
     def by_label(
         self,

@@ -8,8 +8,8 @@ from pyspark.sql import functions as F
 from jobs.options.search_batch import SearchConfig
 from jobs.runtime.report import Report
 from jobs.steps.tasks import gather, search_tasks
-from pool3.features.vectors import LeftOut
-from pool3.index.recall.effort import Depth
+from pool3.features.vectors import SkippedRows
+from pool3.index.recall.effort import Effort
 from pool3.storage.tables import TableFile
 from udfs.search import SPARK_PART_SCHEMA, AnswerSettings, OpenIndex, search_parts, write_answers
 
@@ -19,28 +19,28 @@ def answer(
     config: SearchConfig,
     index: OpenIndex,
     queries: DataFrame,
-    depth: Depth,
+    effort: Effort,
     report: Report,
-) -> tuple[list[TableFile], LeftOut]:
+) -> tuple[list[TableFile], SkippedRows]:
     """Search, merge and store; returns the files of answers, and which queries have none."""
     context = spark.sparkContext
     asked = to_groups(queries, len(index.groups), search_tasks(spark), "query_id")
-    parts = asked.mapInArrow(search_parts(context.broadcast(index), depth), SPARK_PART_SCHEMA)
+    parts = asked.mapInArrow(search_parts(context.broadcast(index), effort), SPARK_PART_SCHEMA)
     settings = AnswerSettings(
         table_uri=config.output_uri,
         run_id=report.run_id,
         model_id=index.manifest.model_id,
         snapshot_id=index.manifest.snapshot_id,
-        depth=depth,
+        effort=effort,
     )
     merging = by_query(parts, context.defaultParallelism)
     tasks = gather(merging, write_answers(settings), label="answering queries")
-    left_out = LeftOut()
+    skipped_rows = SkippedRows()
     for task in tasks:
         report.counts["ok"] += task.pop("ok")
-        left_out.merge(LeftOut.from_dict(task))
+        skipped_rows.merge(SkippedRows.from_dict(task))
     files = [TableFile.from_dict(task["file"]) for task in tasks if task["file"] is not None]
-    return files, left_out
+    return files, skipped_rows
 
 
 def to_groups(queries: DataFrame, n_groups: int, n_tasks: int, key: str) -> DataFrame:

@@ -23,7 +23,7 @@ DEFAULT_RECALL = 0.95
 
 
 @dataclass(frozen=True)
-class Depth:
+class Effort:
     """How far to look.
 
     Attributes
@@ -38,7 +38,7 @@ class Depth:
     level
         Which of the numbers that each shard states is taken instead (`ShardEntry.search_k`).
     recall
-        The lower end of the measured 95 % interval at this depth; None where it is not known.
+        The lower end of the measured 95 % interval at this effort; None where it is not known.
     """
 
     k: int
@@ -54,14 +54,14 @@ class Depth:
         return math.ceil(self.search_k * shard.rows / all_rows)
 
 
-def depth_of(
+def choose_effort(
     manifest: Manifest,
     k: int,
     *,
     recall: float | None = None,
     rerank: int | None = None,
     search_k: int | None = None,
-) -> Depth:
+) -> Effort:
     """Check what a caller asked for, and fill in the defaults.
 
     Parameters
@@ -93,11 +93,13 @@ def depth_of(
         point = curve.cheapest(k, wanted) or curve.best(k)
         if point is not None:
             low = point.low_at(k)
-            return Depth(int(k), point.rerank, point.search_k, point.level, low or None)
-    return _chosen_depth(manifest, k, rerank, search_k)
+            return Effort(int(k), point.rerank, point.search_k, point.level, low or None)
+    return _explicit_effort(manifest, k, rerank, search_k)
 
 
-def _chosen_depth(manifest: Manifest, k: int, rerank: int | None, search_k: int | None) -> Depth:
+def _explicit_effort(
+    manifest: Manifest, k: int, rerank: int | None, search_k: int | None
+) -> Effort:
     if rerank is None:
         rerank = max(DEFAULT_RERANK, 2 * k)
     check_count("rerank", rerank)
@@ -106,7 +108,7 @@ def _chosen_depth(manifest: Manifest, k: int, rerank: int | None, search_k: int 
     if search_k is None:
         search_k = manifest.n_trees * rerank * max(1, len(manifest.shards))
     check_count("search_k", search_k)
-    return Depth(int(k), int(rerank), int(search_k))
+    return Effort(int(k), int(rerank), int(search_k))
 
 
 def _check_recall(recall: Any) -> None:

@@ -26,18 +26,18 @@ from pool3.index.snapshots.store import store_bytes
 from pool3.vectors.distances import FloatArray
 
 
-def with_levels(manifest: Manifest, *, anew: bool) -> Manifest:
+def with_levels(manifest: Manifest, *, remeasure: bool) -> Manifest:
     """Return a manifest whose every shard states its part of each level of effort.
 
     Parameters
     ----------
     manifest
         Of the snapshot-to-be.
-    anew
-        Whether all shards are to be measured anew. Otherwise those with evidence keep it and their
+    remeasure
+        Whether all shards are to be measured again. Otherwise those with evidence keep it and their
         levels, and the others are given as much for a row.
     """
-    base = [] if anew else [shard for shard in manifest.shards if EVIDENCE in shard.files]
+    base = [] if remeasure else [shard for shard in manifest.shards if EVIDENCE in shard.files]
     rows = sum(shard.rows for shard in manifest.shards)
     totals = levels(rows, manifest.n_trees)
     shards = []
@@ -143,7 +143,7 @@ def with_recall(
         The same with levels, evidence, samples and recall.
     """
     shards, parts = [], []
-    levelled = with_levels(manifest, anew=True)
+    levelled = with_levels(manifest, remeasure=True)
     for shard in levelled.shards:
         if not shard.live:
             shards.append(shard)

@@ -51,7 +51,7 @@ def live_mask(index_uri: str, entry: ShardEntry) -> npt.NDArray[np.bool_]:
     return live
 
 
-def bury(
+def add_tombstones(
     index_uri: str, entry: ShardEntry, rows: Sequence[int] | DeadRows, *, snapshot: int, unique: str
 ) -> ShardEntry:
     """Store a shard's tombstones with more rows among them; returns its new entry.
@@ -75,7 +75,7 @@ def bury(
     return replace(entry, dead=len(dead), files={**entry.files, TOMBSTONES: file})
 
 
-def bury_all(
+def add_tombstones_all(
     index_uri: str,
     entries: Sequence[ShardEntry],
     dead: Mapping[int, DeadRows],
@@ -85,7 +85,7 @@ def bury_all(
 ) -> list[ShardEntry]:
     """Bury rows of several shards, given by shard number; a shard without a live row is dropped."""
     buried = [
-        bury(index_uri, entry, dead[entry.number], snapshot=snapshot, unique=unique)
+        add_tombstones(index_uri, entry, dead[entry.number], snapshot=snapshot, unique=unique)
         if entry.number in dead
         else entry
         for entry in entries

@@ -20,12 +20,12 @@ from PIL import Image
 
 from pool3.errors import PictureError
 from pool3.extract.pipeline import InProcessDecoder, Tally, ahead, extract, in_batches
-from pool3.extract.reuse import KnownContent, Twins
-from pool3.extract.rows import PictureInput, Prepared, RowFacts
+from pool3.extract.reuse import ContentReuse, KnownContent
+from pool3.extract.rows import PictureInput, Prepared, RowContext
 from pool3.features.schema import FEATURE_SCHEMA
 from pool3.images.decode import DecodeLimits, Picture
 
-FACTS = RowFacts(
+FACTS = RowContext(
     run_id="r", model_id="m", engine="e", precision="p", dimension=3, schema=FEATURE_SCHEMA
 )
 LIMITS = DecodeLimits()
@@ -47,7 +47,7 @@ def run(
     inputs: list[PictureInput],
     batch_size: int = 4,
     limits: DecodeLimits = LIMITS,
-    twins: Twins | None = None,
+    twins: ContentReuse | None = None,
 ) -> tuple[Tally, list[dict[str, object]], MeanColour]:
     model = MeanColour()
     batches: list[pa.RecordBatch] = []
@@ -57,7 +57,7 @@ def run(
         append=batches.append,
         facts=FACTS,
         decoder=InProcessDecoder(8, "pil-bilinear", limits),
-        twins=twins or Twins(None, None),
+        twins=twins or ContentReuse(None, None),
         batch_size=batch_size,
         max_bytes=limits.max_bytes,
     )
@@ -188,7 +188,7 @@ def test_a_picture_that_fails_late_is_among_the_slowest(folder: Path) -> None:
         append=lambda batch: None,
         facts=FACTS,
         decoder=Slow(),
-        twins=Twins(None, None),
+        twins=ContentReuse(None, None),
         batch_size=1,
         max_bytes=LIMITS.max_bytes,
     )

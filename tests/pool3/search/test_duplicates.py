@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool3.errors import UsageError
-from pool3.index.recall.effort import Depth
+from pool3.index.recall.effort import Effort
 from pool3.index.shards.reader import ShardReader
 from pool3.index.snapshots.snapshot import open_snapshot
 from pool3.search.duplicates import (
@@ -18,7 +18,7 @@ from pool3.search.duplicates import (
     representatives,
 )
 from pool3.vectors.distances import distances
-from tests.dead_rows import bury
+from tests.dead_rows import add_tombstones
 
 
 def clumps(n: int, dimension: int = 150, seed: int = 0) -> np.ndarray:
@@ -37,7 +37,7 @@ def opened(directory, *, hidden=None, threshold=0.012, most=1000):
         shards,
         manifest,
         reduction,
-        depth=Depth(10, 100, 1000),
+        effort=Effort(10, 100, 1000),
         hidden=hidden or {},
         threshold=threshold,
         most=most,
@@ -47,7 +47,7 @@ def opened(directory, *, hidden=None, threshold=0.012, most=1000):
 @pytest.mark.parametrize(("metric", "threshold"), [("angular", 0.012), ("euclidean", 0.9)])
 def test_all_that_is_near_is_found_and_nothing_else(make_index, metric, threshold):
     directory = make_index(clumps(200), metric=metric, n_shards=3)
-    bury(directory, {1: [5, 6, 7]})
+    add_tombstones(directory, {1: [5, 6, 7]})
     shards, search = opened(directory, threshold=threshold, hidden={0: np.arange(0, 60, 4)})
     skipped = {(1, 5), (1, 6), (1, 7), *((0, row) for row in range(0, 60, 4))}
     n_found = 0

@@ -15,7 +15,7 @@ from pool3.search.evaluate import (
     precision,
     without_own,
 )
-from tests.dead_rows import bury
+from tests.dead_rows import add_tombstones
 
 
 def hits(*distances):
@@ -93,7 +93,7 @@ def test_labels_that_no_other_row_has_are_left_out():
 
 def test_rows_are_drawn_from_the_live_ones_alone(make_index):
     directory = make_index(np.random.default_rng(0).normal(size=(30, 4)), n_shards=3)
-    bury(directory, {0: range(9), 2: range(2)})
+    add_tombstones(directory, {0: range(9), 2: range(2)})
     manifest = open_snapshot(directory)[1]
     assert {shard: len(rows) for shard, rows in drawn_rows(manifest, 99, 1).items()} == {
         0: 1, 1: 10, 2: 8,

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pool3
-from pool3.index.recall.effort import Depth, depth_of
+from pool3.index.recall.effort import Effort, choose_effort
 from pool3.index.snapshots.snapshot import open_snapshot
-from pool3.search.group import Part, PartialSearch, merged, possible_winners, shard_groups
-from tests.dead_rows import bury
+from pool3.search.group import GroupAnswer, GroupSearch, merged, possible_winners, shard_groups
+from tests.dead_rows import add_tombstones
 
 
 def vectors_with_ties(n: int, dimension: int = 200, seed: int = 3) -> np.ndarray:
@@ -24,9 +24,11 @@ def vectors_with_ties(n: int, dimension: int = 200, seed: int = 3) -> np.ndarray
 
 def answers(directory, queries, groups, **asked):
     uri, manifest, reduction = open_snapshot(directory)
-    depth = depth_of(manifest, **asked)
-    searches = [PartialSearch(uri, manifest, reduction, group) for group in groups]
-    return [merged([search.find(query, depth) for search in searches], depth) for query in queries]
+    effort = choose_effort(manifest, **asked)
+    searches = [GroupSearch(uri, manifest, reduction, group) for group in groups]
+    return [
+        merged([search.find(query, effort) for search in searches], effort) for query in queries
+    ]
 
 
 @pytest.mark.parametrize("metric", ["angular", "euclidean", "dot"])
@@ -46,7 +48,7 @@ def test_any_grouping_answers_as_the_open_index(make_index, metric):
 def test_dead_rows_are_not_found_and_k_hits_come_back(make_index):
     vectors = vectors_with_ties(900)
     directory = make_index(vectors, n_shards=3, n_trees=3)
-    bury(directory, {0: range(290), 1: range(270), 2: range(10, 300)})
+    add_tombstones(directory, {0: range(290), 1: range(270), 2: range(10, 300)})
     asked = {"k": 40, "rerank": 41, "search_k": 1}
     found = answers(directory, vectors[:90:10], [[0], [1, 2]], **asked)
     ids, _ = pool3.open(directory).search_batch(vectors[:90:10], **asked)
@@ -61,7 +63,7 @@ def test_shards_are_grouped_in_order_within_the_limit(make_index):
     assert shard_groups(manifest, 10**9) == [[0, 1, 2, 3]]
     assert shard_groups(manifest, 2 * size) == [[0, 1], [2, 3]]
     assert shard_groups(manifest, 1) == [[0], [1], [2], [3]]
-    bury(directory, {1: range(20)})
+    add_tombstones(directory, {1: range(20)})
     assert shard_groups(open_snapshot(directory)[1], 1) == [[0], [1], [2]]
 
 
@@ -71,7 +73,7 @@ few_distances = st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]), min_size=0,
 @given(st.lists(few_distances, min_size=1, max_size=4), st.integers(1, 5), st.integers(0, 9))
 def test_what_a_part_leaves_out_never_wins(measured, k, more):
     """Against merging every candidate; keys and distances are full of ties."""
-    depth = Depth(k, k + more, 1)
+    effort = Effort(k, k + more, 1)
     keys = [np.sort(np.arange(len(part)) // 2 * 1.0) for part in measured]
     everything, kept = [], []
     for number, distances in enumerate(measured):
@@ -79,6 +81,8 @@ def test_what_a_part_leaves_out_never_wins(measured, k, more):
         exact = np.array(distances)
         positions = possible_winners(exact, k)
         rows = np.arange(len(exact), dtype=np.int32)
-        everything.append(Part(keys[number], rows, exact, ids))
-        kept.append(Part(keys[number], positions, exact[positions], [ids[at] for at in positions]))
-    assert merged(kept, depth) == merged(everything, depth)
+        everything.append(GroupAnswer(keys[number], rows, exact, ids))
+        kept.append(
+            GroupAnswer(keys[number], positions, exact[positions], [ids[at] for at in positions])
+        )
+    assert merged(kept, effort) == merged(everything, effort)

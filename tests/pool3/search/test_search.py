@@ -112,7 +112,7 @@ def test_any_index_gives_the_brute_force_answer(make_index, data):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_shards_of_very_different_lengths_are_merged_rightly(make_index, metric):
-    """Without any depth to spare, what the merge lets through must be the nearest already."""
+    """Without any effort to spare, what the merge lets through must be the nearest already."""
     vectors = vectors_of(80, 20, varying=False, duplicates=False)
     vectors[:40] *= np.float32(10)
     directory = make_index(vectors, metric=metric, n_shards=2, shard_of=[0] * 40 + [1] * 40)

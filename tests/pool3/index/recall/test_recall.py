@@ -16,7 +16,7 @@ from pool3.index.recall.levels import added_search_k, levels, shard_search_k
 from pool3.index.recall.measure import curved, stored_samples, with_levels, with_recall
 from pool3.index.recall.picker import SamplePicker, sample_keys
 from pool3.index.recall.samples import KNOWN, Neighbours, SampleQueries, updated
-from pool3.index.shards.tombstones import bury, live_mask
+from pool3.index.shards.tombstones import add_tombstones, live_mask
 from pool3.index.snapshots.publication import publish, write_manifest
 from pool3.index.snapshots.snapshot import open_snapshot
 from pool3.vectors.distances import METRICS, distances
@@ -158,7 +158,7 @@ def test_dead_rows_are_neither_sought_nor_found(make_index):
     stored = rows.astype(np.float16)
     nearest = {int(np.argmin(distances(query, stored, "euclidean"))) for query in queries}
     shards = [
-        bury(
+        add_tombstones(
             root,
             shard,
             [row // 3 for row in sorted(nearest) if row % 3 == shard.number],
@@ -215,16 +215,16 @@ def by_hand() -> tuple[SampleQueries, list[ShardEvidence]]:
     ]
 
 
-def recall_by_hand(depth: int, shards: list[ShardEvidence], monkeypatch) -> list[dict]:
+def recall_by_hand(effort: int, shards: list[ShardEvidence], monkeypatch) -> list[dict]:
     samples, _ = by_hand()
-    monkeypatch.setattr("pool3.index.recall.estimate.RERANKS", (depth,))
+    monkeypatch.setattr("pool3.index.recall.estimate.RERANKS", (effort,))
     monkeypatch.setattr("pool3.index.recall.estimate.MEASURED_KS", (1, 2, 10))
     return [dict(p.recall) for p in measure(samples, shards, metric="euclidean", n_trees=5).points]
 
 
 def test_hits_are_counted_by_distance(monkeypatch):
     _, shards = by_hand()
-    # At depth 3: 2, 3 and 9; the nearest is not found, one of the two nearest is, and two of four.
+    # At effort 3: 2, 3 and 9; the nearest is not found, one of the two nearest is, and two of four.
     # At the second level 1 is gathered, and is fourth.
     assert recall_by_hand(3, shards, monkeypatch) == [{"1": 0, "2": 0.5}, {"1": 0, "2": 0.5}]
     low, high = recall_by_hand(10, shards, monkeypatch)
@@ -286,13 +286,13 @@ def test_levels_and_their_parts():
 def test_shards_with_evidence_keep_their_levels(make_index):
     _, _, manifest = measured_index(make_index, "euclidean", own=True, n_rows=100)
     grown = replace(manifest.shards[0], number=3, files={}, search_k=(), rows=50)
-    later = with_levels(replace(manifest, shards=(*manifest.shards, grown)), anew=False)
+    later = with_levels(replace(manifest, shards=(*manifest.shards, grown)), remeasure=False)
     assert later.shards[:3] == manifest.shards
     assert later.shards[3].search_k == tuple(
         -(-50 * sum(level) // 100)
         for level in zip(*(shard.search_k for shard in manifest.shards), strict=True)
     )
-    fresh = with_levels(manifest, anew=True)
+    fresh = with_levels(manifest, remeasure=True)
     assert all(EVIDENCE not in shard.files for shard in fresh.shards)
 
 
