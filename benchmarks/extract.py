@@ -197,7 +197,7 @@ def ceiling(engine_name: str) -> Timed:
 
     model = load_model("seeded")
     engine = load_engine(model.graph, name=engine_name, precision="auto", threads=CORES)
-    facts = RowContext(
+    context = RowContext(
         run_id="r",
         model_id="m",
         engine="e",
@@ -212,9 +212,9 @@ def ceiling(engine_name: str) -> Timed:
             (PictureInput(image_id=uri, uri=uri) for uri in uris),
             model=engine,
             append=lambda batch: None,
-            facts=facts,
+            context=context,
             decoder=InProcessDecoder(model.input_size, model.resize, limits),
-            twins=ContentReuse(None, None),
+            reuse=ContentReuse(None, None),
             batch_size=BATCH,
             max_bytes=limits.max_bytes,
         )

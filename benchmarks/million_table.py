@@ -138,7 +138,7 @@ def write_table(folder: Path, start: int, rows: int) -> dict[str, Any]:
         removed=[],
         read_version=None if found is None else found.version,
         run_id=f"benchmark-{start}",
-        facts={},
+        custom_metadata={},
     )
     lots = [] if found is None else [truth_of(folder)]
     lots += [(numbers, far) for _, numbers, far in written]

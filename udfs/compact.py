@@ -1,16 +1,15 @@
-"""The tasks of compact-features: find the files that hold some ids, and merge groups of files."""
+"""Merges groups of files of a feature table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence, Set
 
 import pyarrow as pa
-from pyspark import TaskContext
+from pyspark import Broadcast, TaskContext
 from pyspark.sql import types as T
 
-from pool3.features.merge import merge_files
+from pool3.features.merge import Merged, merge_files
 from pool3.features.table import FeatureTable
 from pool3.storage.tables import TableFile
 from udfs.tasks import Batches, TaskFunction, summary
@@ -23,17 +22,19 @@ def group_rows(groups: Sequence[Sequence[TableFile]]) -> pa.Table:
     return pa.table({"group": [json.dumps([file.as_dict() for file in group]) for group in groups]})
 
 
-def merge_group(table: FeatureTable, erased: Any, run_id: str, schema: bytes) -> TaskFunction:
-    """Return the function that makes one file of each group; a summary of each is a `Merged`.
+def merge_group(
+    table: FeatureTable, erased: Broadcast[Set[str]], run_id: str, schema: bytes
+) -> TaskFunction:
+    """Return the function that merges each group into one file; its summaries are `Merged`.
 
     Parameters
     ----------
     table
         The version that the run began from.
     erased
-        Spark broadcast of the set of ids whose rows are left out.
+        Ids whose rows are left out.
     run_id
-        For the names of the new parts.
+        Part of the names of the new files.
     schema
         Arrow schema of the table, serialised.
     """
@@ -42,16 +43,28 @@ def merge_group(table: FeatureTable, erased: Any, run_id: str, schema: bytes) ->
         context = TaskContext.get()
         number = context.partitionId() if context is not None else 0
         columns = pa.ipc.read_schema(pa.py_buffer(schema))
-        for batch in batches:
-            for text in batch.column("group").to_pylist():
-                merged = merge_files(
-                    table,
-                    [TableFile.from_dict(fields) for fields in json.loads(text)],
-                    without=erased.value,
-                    schema=columns,
-                    run_id=run_id,
-                    number=number,
-                )
-                yield summary(merged.as_dict())
+        for merged in merged_groups(batches, table, erased.value, columns, run_id, number):
+            yield summary(merged.as_dict())
 
     return run
+
+
+def merged_groups(
+    batches: Batches,
+    table: FeatureTable,
+    erased: Set[str],
+    schema: pa.Schema,
+    run_id: str,
+    number: int,
+) -> Iterator[Merged]:
+    """Merge each group of files; yields what each merge did."""
+    for batch in batches:
+        for text in batch.column("group").to_pylist():
+            yield merge_files(
+                table,
+                [TableFile.from_dict(fields) for fields in json.loads(text)],
+                without=erased,
+                schema=schema,
+                run_id=run_id,
+                number=number,
+            )

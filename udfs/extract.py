@@ -1,4 +1,4 @@
-"""The task of extract-features: a batch iterator over inputs that stores one part of the table."""
+"""The task of extract-features: extracts pictures and stores their rows as one file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import resource
 import socket
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any
 
 import pyarrow as pa
-from pyspark import TaskContext
+from pyspark import Broadcast, TaskContext
 
 from pool3.engines import Engine, cached_engine, loads, pin_gpu
 from pool3.extract.pipeline import extract
-from pool3.extract.reuse import ContentReuse
+from pool3.extract.reuse import ContentReuse, ExistingContent
 from pool3.extract.rows import PictureInput, RowContext
 from pool3.extract.task_summary import TaskSummary
 from pool3.features.parts import PartWriter
@@ -29,16 +28,16 @@ from udfs.tasks import Batches, TaskFunction, summary
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractSettings:
-    """What a task needs to know besides the graph; small, shipped with the function.
+    """The settings of a task besides the graph; small, since they are shipped with the function.
 
     Attributes
     ----------
     table_uri
-        Where parts are stored; None for a trial whose rows go nowhere.
+        Where files are stored; None for a trial whose rows are discarded.
     gpu
-        Whether each task was promised a GPU.
+        Whether Spark assigns a GPU to each task.
     decode_function
-        ``module:name`` of what decodes, for tests; see `pool3.images.pool.DecodePool`.
+        ``module:name`` of the function that decodes, for tests; see `pool3.images.pool.DecodePool`.
     """
 
     table_uri: str | None
@@ -59,8 +58,11 @@ class ExtractSettings:
     timeout_s: float
 
 
-def extract_part(
-    settings: ExtractSettings, graph: Any, table: FeatureTable | None, known: Any
+def extract_partition(
+    settings: ExtractSettings,
+    graph: Broadcast[bytes],
+    table: FeatureTable | None,
+    existing: Broadcast[ExistingContent | None],
 ) -> TaskFunction:
     """Return the function for ``DataFrame.mapInArrow`` that extracts one partition of a plan.
 
@@ -69,118 +71,143 @@ def extract_part(
     settings
         See `ExtractSettings`.
     graph
-        Spark broadcast of the frozen graph's bytes; it is opened only by a worker that has not
-        loaded the model yet, however many tasks that worker runs.
+        The frozen graph; its value is read only by a worker that has not loaded the model yet,
+        however many tasks that worker runs.
     table
         The version that the run began from, None when there is none.
-    known
-        Spark broadcast of where that version holds features, a `KnownContent` or None.
+    existing
+        Where that version stores features; None disables the reuse of its features.
     """
 
     def run(batches: Batches) -> Batches:
-        # Damaged pictures make Pillow warn; what matters of it is the row's error_detail.
-        warnings.filterwarnings("ignore", module="PIL")
-        context = TaskContext.get()
-        if settings.gpu:
-            pin_gpu(gpu_addresses(context))
-        # The decoders start while the engine loads.
-        decoder = _worker_decoder(settings)
-        cpu_before = _cpu_s() + decoder.cpu_s
-        loads_before = loads()
-        started = time.perf_counter()
-        engine = cached_engine(
-            settings.model_id,
-            lambda: _taken(graph),
-            name=settings.engine,
-            precision=settings.precision,
-            threads=settings.threads,
+        task = extract_rows(
+            picture_inputs(batches),
+            settings,
+            lambda: _release(graph),
+            ContentReuse(table, existing.value),
+            TaskContext.get(),
         )
-        load_s = time.perf_counter() - started
-        load_cpu_s = _cpu_s() + decoder.cpu_s - cpu_before
-        with _part(settings, context) as part:
-            tally = extract(
-                _inputs(batches),
-                model=engine,
-                append=part.append,
-                facts=_row_facts(settings, engine),
-                decoder=decoder,
-                twins=ContentReuse(table, known.value),
-                batch_size=settings.batch_size,
-                max_bytes=settings.limits.max_bytes,
-            )
-            started = time.perf_counter()
-            file = part.finish()
-            tally.seconds["write"] += time.perf_counter() - started
-        yield summary(
-            TaskSummary(
-                file=file,
-                ok=tally.ok,
-                failed=tally.failed,
-                copied=tally.copied,
-                unchanged=tally.unchanged,
-                kept=tally.kept,
-                errors=dict(tally.errors),
-                seconds=dict(tally.seconds),
-                slowest=tally.slowest.found,
-                largest=tally.largest.found,
-                cpu_s=_cpu_s() + decoder.cpu_s - cpu_before,
-                engine=engine.name,
-                precision=engine.precision,
-                worker=f"{socket.gethostname()}:{os.getpid()}",
-                loads=loads() - loads_before,
-                load_s=load_s,
-                load_cpu_s=load_cpu_s,
-            ).as_dict()
-        )
+        yield summary(task.as_dict())
 
     return run
 
 
+def extract_rows(
+    inputs: Iterable[PictureInput],
+    settings: ExtractSettings,
+    read_graph: Callable[[], bytes],
+    reuse: ContentReuse,
+    context: TaskContext | None,
+) -> TaskSummary:
+    """Extract pictures and store their rows as one file of the table.
+
+    Parameters
+    ----------
+    read_graph
+        Returns the frozen graph; called only if this process has not loaded the model yet.
+    reuse
+        Features that need not be computed again.
+    context
+        Of the Spark task, None outside of one.
+    """
+    # Pillow warns about damaged pictures; the row's error_detail already has the reason.
+    warnings.filterwarnings("ignore", module="PIL")
+    if settings.gpu:
+        pin_gpu(gpu_addresses(context))
+    # The decoders start while the engine loads.
+    decoder = _worker_decoder(settings)
+    cpu_before = _cpu_s() + decoder.cpu_s
+    loads_before = loads()
+    started = time.perf_counter()
+    engine = cached_engine(
+        settings.model_id,
+        read_graph,
+        name=settings.engine,
+        precision=settings.precision,
+        threads=settings.threads,
+    )
+    load_s = time.perf_counter() - started
+    load_cpu_s = _cpu_s() + decoder.cpu_s - cpu_before
+    with _writer(settings, context) as writer:
+        tally = extract(
+            inputs,
+            model=engine,
+            append=writer.append,
+            context=_row_context(settings, engine),
+            decoder=decoder,
+            reuse=reuse,
+            batch_size=settings.batch_size,
+            max_bytes=settings.limits.max_bytes,
+        )
+        started = time.perf_counter()
+        file = writer.finish()
+        tally.seconds["write"] += time.perf_counter() - started
+    return TaskSummary(
+        file=file,
+        ok=tally.ok,
+        failed=tally.failed,
+        copied=tally.copied,
+        unchanged=tally.unchanged,
+        retained=tally.retained,
+        errors=dict(tally.errors),
+        seconds=dict(tally.seconds),
+        slowest=tally.slowest.entries,
+        largest=tally.largest.entries,
+        cpu_s=_cpu_s() + decoder.cpu_s - cpu_before,
+        engine=engine.name,
+        precision=engine.precision,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        loads=loads() - loads_before,
+        load_s=load_s,
+        load_cpu_s=load_cpu_s,
+    )
+
+
 def gpu_addresses(context: TaskContext | None) -> list[str]:
-    """Return the addresses of the GPUs that Spark gave a task; none where it gave none."""
+    """Return the addresses of the GPUs that Spark assigned to a task."""
     resources = {} if context is None else context.resources()
     return list(resources["gpu"].addresses) if "gpu" in resources else []
 
 
-class _NoPart:
-    """Takes the rows of a trial, which are stored nowhere."""
+class _NullWriter:
+    """Discards the rows of a trial."""
 
-    def __enter__(self) -> _NoPart:
+    def __enter__(self) -> _NullWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Drop rows."""
+        """Discard rows."""
 
     def finish(self) -> None:
         """Store nothing."""
 
 
-def _part(settings: ExtractSettings, context: TaskContext | None) -> PartWriter | _NoPart:
+def _writer(settings: ExtractSettings, context: TaskContext | None) -> PartWriter | _NullWriter:
     if settings.table_uri is None:
-        return _NoPart()
+        return _NullWriter()
     partition = context.partitionId() if context is not None else 0
     name = part_name(settings.run_id, partition)
     return PartWriter(settings.table_uri, name, settings.dimension, settings.schema)
 
 
-def _taken(graph: Any) -> bytes:
-    """Return a broadcast's value without this worker keeping it: the engine has its own copy."""
-    value: bytes = graph.value
+def _release(graph: Broadcast[bytes]) -> bytes:
+    """Return a broadcast's value and drop it from this worker: the engine has its own copy."""
+    value = graph.value
     vars(graph).pop("_value", None)
     return value
 
 
-_Decoding = tuple[int, int, str, DecodeLimits, int | None, str, float]
-_decoders: dict[_Decoding, DecodePool] = {}
+_DecoderKey = tuple[int, int, str, DecodeLimits, int | None, str, float]
+_decoders: dict[_DecoderKey, DecodePool] = {}
 
 
 def _worker_decoder(settings: ExtractSettings) -> DecodePool:
-    """Return this worker's decoders, which stay from task to task as the engine does.
+    """Return this worker's decoders, which are reused from task to task as the engine is.
 
-    A worker that is reused by another job closes what the first one left.
+    A worker that Spark reuses with other settings closes the decoders of the earlier ones.
     """
     key = (
         settings.threads,
@@ -207,7 +234,7 @@ def _worker_decoder(settings: ExtractSettings) -> DecodePool:
     return _decoders[key]
 
 
-def _row_facts(settings: ExtractSettings, engine: Engine) -> RowContext:
+def _row_context(settings: ExtractSettings, engine: Engine) -> RowContext:
     return RowContext(
         run_id=settings.run_id,
         model_id=settings.model_id,
@@ -218,13 +245,14 @@ def _row_facts(settings: ExtractSettings, engine: Engine) -> RowContext:
     )
 
 
-_OF_INPUTS = {field.name for field in fields(PictureInput)}
+_INPUT_COLUMNS = {field.name for field in fields(PictureInput)}
 
 
-def _inputs(batches: Batches) -> Iterator[PictureInput]:
+def picture_inputs(batches: Batches) -> Iterator[PictureInput]:
+    """Yield the rows of a plan as inputs; other columns of the plan are ignored."""
     for batch in batches:
-        taken = batch.select([name for name in batch.schema.names if name in _OF_INPUTS])
-        for row in taken.to_pylist():
+        columns = [name for name in batch.schema.names if name in _INPUT_COLUMNS]
+        for row in batch.select(columns).to_pylist():
             yield PictureInput(**row)
 
 

@@ -1,4 +1,4 @@
-"""Inputs of an extraction read by tasks: from listings, from tables, from rows of a query."""
+"""Reads the inputs of an extraction: staged listings, tables of inputs, and rows of a query."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyspark import TaskContext
 from pool3.inputs.columns import TableColumns
 from pool3.inputs.listed import read_listing
 from pool3.inputs.readers import read_share
-from pool3.inputs.rows import ROWS_A_FILE, RowMaker
+from pool3.inputs.rows import POSITIONS_PER_FILE, RowMaker
 from pool3.inputs.table_files import Share
 from pool3.inputs.types import cast
 from udfs.tasks import Batches, TaskFunction
@@ -24,67 +24,105 @@ def _lines(batches: Batches) -> Iterator[str]:
 
 
 def read_listings(batches: Batches) -> Batches:
-    """Yield the inputs that stand in files of listings, given by uri in ``share``."""
+    """Yield the input rows of staged listings, whose uris are in the column ``share``."""
     for file in _lines(batches):
         yield from read_listing(file)
 
 
-def rows_of_shares(given: pa.Schema, columns: TableColumns, maker: RowMaker) -> TaskFunction:
-    """Return the function that reads shares of tables and yields inputs."""
+def read_shares(schema: pa.Schema, columns: TableColumns, maker: RowMaker) -> TaskFunction:
+    """Return the function that reads shares of tables as input rows.
+
+    Parameters
+    ----------
+    schema
+        Columns of the tables, under their own types.
+    columns
+        The same columns under the types that the feature table carries.
+    maker
+        Makes the input rows.
+    """
 
     def run(batches: Batches) -> Batches:
-        for position, batch in _read(batches, given, columns):
-            yield from maker.rows(batch, _positions(position, batch.num_rows))
+        return input_rows_of_shares(batches, schema, columns, maker)
 
     return run
 
 
-def own_columns(given: pa.Schema, columns: TableColumns) -> TaskFunction:
+def input_rows_of_shares(
+    batches: Batches, schema: pa.Schema, columns: TableColumns, maker: RowMaker
+) -> Batches:
+    """Yield the input rows of shares, given as JSON in the column ``share``."""
+    for position, batch in _read(batches, schema, columns):
+        yield from maker.rows(batch, _positions(position, batch.num_rows))
+
+
+def read_source_rows(schema: pa.Schema, columns: TableColumns) -> TaskFunction:
     """Return the function that reads shares of tables as they are, each row with its position."""
 
     def run(batches: Batches) -> Batches:
-        for position, batch in _read(batches, given, columns):
-            yield batch.append_column(POSITION, _positions(position, batch.num_rows))
+        return source_rows(batches, schema, columns)
 
     return run
 
 
+def source_rows(batches: Batches, schema: pa.Schema, columns: TableColumns) -> Batches:
+    """Yield the rows of shares with one more column, `POSITION`."""
+    for position, batch in _read(batches, schema, columns):
+        yield batch.append_column(POSITION, _positions(position, batch.num_rows))
+
+
 def _read(
-    batches: Batches, given: pa.Schema, columns: TableColumns
+    batches: Batches, schema: pa.Schema, columns: TableColumns
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     for line in _lines(batches):
-        yield from read_share(Share.from_json(line), given, columns.carried)
+        yield from read_share(Share.from_json(line), schema, columns.carried)
 
 
 def _positions(first: int, count: int) -> pa.Array:
     return pa.array(range(first, first + count), pa.int64())
 
 
-def rows_of_own(columns: TableColumns, maker: RowMaker) -> TaskFunction:
-    """Return the function that makes inputs of rows that `own_columns` read."""
+def convert_source_rows(columns: TableColumns, maker: RowMaker) -> TaskFunction:
+    """Return the function that makes input rows of rows from `read_source_rows`."""
 
     def run(batches: Batches) -> Batches:
-        for batch in batches:
-            yield from maker.rows(_carried(batch, columns.carried), batch.column(POSITION))
+        return input_rows_of_source(batches, columns, maker)
 
     return run
 
 
-def _carried(batch: pa.RecordBatch, carried: pa.Schema) -> pa.RecordBatch:
-    """Give a batch that came through the JVM its types back: it has zones and names of its own."""
+def input_rows_of_source(batches: Batches, columns: TableColumns, maker: RowMaker) -> Batches:
+    """Yield the input rows of rows that have the column `POSITION`."""
+    for batch in batches:
+        yield from maker.rows(_with_types(batch, columns.carried), batch.column(POSITION))
+
+
+def _with_types(batch: pa.RecordBatch, carried: pa.Schema) -> pa.RecordBatch:
+    """Restore the types of a batch from the JVM, whose time zones and field names differ."""
     arrays = [cast(batch.column(column.name), column.type) for column in carried]
     return pa.RecordBatch.from_arrays(arrays, schema=carried)
 
 
-def rows_of_partition(columns: TableColumns, maker: RowMaker) -> TaskFunction:
-    """Return the function that makes inputs of rows of any frame, placed by partition and row."""
+def convert_query_rows(columns: TableColumns, maker: RowMaker) -> TaskFunction:
+    """Return the function that makes input rows of rows of any frame.
+
+    Positions follow from the partition and the row in it.
+    """
 
     def run(batches: Batches) -> Batches:
         context = TaskContext.get()
-        first = 0 if context is None else context.partitionId() * ROWS_A_FILE
-        for batch in batches:
-            positions = _positions(first, batch.num_rows)
-            first += batch.num_rows
-            yield from maker.rows(_carried(batch, columns.carried), positions)
+        partition = 0 if context is None else context.partitionId()
+        return input_rows_of_query(batches, columns, maker, partition)
 
     return run
+
+
+def input_rows_of_query(
+    batches: Batches, columns: TableColumns, maker: RowMaker, partition: int
+) -> Batches:
+    """Yield the input rows of one partition of a frame."""
+    first = partition * POSITIONS_PER_FILE
+    for batch in batches:
+        positions = _positions(first, batch.num_rows)
+        first += batch.num_rows
+        yield from maker.rows(_with_types(batch, columns.carried), positions)

@@ -138,7 +138,7 @@ def picture_queries(model: QueryModel, graph: Any) -> TaskFunction:
                 _inputs(batches),
                 model=engine,
                 append=lambda batch: made.append(_query_rows(batch, model)),
-                facts=RowContext(
+                context=RowContext(
                     run_id="",
                     model_id=model.model_id,
                     engine=engine.name,
@@ -147,7 +147,7 @@ def picture_queries(model: QueryModel, graph: Any) -> TaskFunction:
                     schema=FEATURE_SCHEMA,
                 ),
                 decoder=decoder,
-                twins=ContentReuse(None, None),
+                reuse=ContentReuse(None, None),
                 batch_size=_BATCH,
                 max_bytes=DecodeLimits().max_bytes,
             )

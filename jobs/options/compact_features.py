@@ -1,4 +1,4 @@
-"""The options of compact-features, checked."""
+"""The options of compact-features, validated."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import argparse
 import math
 from dataclasses import dataclass
 
+from jobs.options.shared import require_counts
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.errors import UsageError
 
-JOB = "compact-features"
+NAME = "compact-features"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompactConfig:
-    """What compact-features is asked to do; the options of the command line, checked."""
+    """The options of compact-features, validated."""
 
     table: str
     target_file_mb: int = 256
@@ -24,24 +26,21 @@ class CompactConfig:
     report: str | None = None
 
     def __post_init__(self) -> None:
-        if self.target_file_mb < 1:
-            raise UsageError(
-                f"expected --target-file-mb of at least 1, found {self.target_file_mb}"
-            )
+        require_counts({"--target-file-mb": self.target_file_mb})
         if not (math.isfinite(self.keep_hours) and self.keep_hours >= 0):
             raise UsageError(f"expected --keep-hours of at least 0, found {self.keep_hours}")
         storage.canonical_uri(self.table)
 
     @property
     def output_uri(self) -> str:
-        """The table, canonical."""
+        """Canonical uri of the table."""
         return storage.canonical_uri(self.table)
 
 
 def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        JOB,
+        NAME,
         "Merge the small files of a feature table, delete what only versions older than\n"
         "--keep-hours need and what killed runs left, and write a checkpoint of its log. With\n"
         "--erase, the rows of some ids are physically gone afterwards: from every file, from the\n"
@@ -77,6 +76,4 @@ def arg_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(arguments: argparse.Namespace) -> CompactConfig:
-    """Return the configuration of a parsed command line."""
-    return CompactConfig(**vars(arguments))
+JOB = Job(NAME, CompactConfig, arg_parser)

@@ -1,4 +1,4 @@
-"""What an extraction is asked to do, checked before anything is read."""
+"""The options of extract-features, validated before anything is read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jobs.options.shared import require_counts
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.engines import AUTO, ENGINES, PRECISIONS
 from pool3.errors import UsageError
 from pool3.images.decode import DecodeLimits
 from pool3.inputs.options import InputOptions
+
+NAME = "extract-features"
 
 MODES = ("incremental", "overwrite", "retry-failed")
 ON_DUPLICATE = ("error", "last")
@@ -28,12 +32,12 @@ _CHOICES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
-    """What extract-features is asked to do; the options of the command line, checked.
+    """The options of extract-features, validated.
 
     Raises
     ------
     UsageError
-        An option is out of bounds, or two of them exclude each other.
+        An option is out of range, or two options exclude each other.
     """
 
     input: str | Sequence[str] = ()
@@ -82,44 +86,41 @@ class ExtractConfig:
         self._check_output()
 
     def _check_figures(self) -> None:
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"expected {_option(name)} of at least 1, found {value}")
+        require_counts({_option(name): getattr(self, name) for name in _POSITIVE})
         for name in _SHARES:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"expected {_option(name)} between 0 and 1, found {value}")
 
     def _check_choices(self) -> None:
-        for name, known in _CHOICES:
-            if getattr(self, name) not in known:
+        for name, choices in _CHOICES:
+            if getattr(self, name) not in choices:
                 raise UsageError(
-                    f"expected {_option(name)} to be one of {', '.join(known)}, found "
+                    f"expected {_option(name)} to be one of {', '.join(choices)}, found "
                     f"{getattr(self, name)!r}"
                 )
 
     def _check_prune(self) -> None:
         if self.prune != (self.prune_scope is not None):
             raise UsageError(
-                "expected --prune and --prune-scope PREFIX together, found one of them; the scope "
-                "says where pictures may be marked as gone"
+                "expected --prune and --prune-scope PREFIX together, found one of them; name the "
+                "prefix below which pictures may be marked as gone, or omit --prune"
             )
         if self.prune and (self.limit or self.sample is not None or self.input_where):
             raise UsageError(
                 "expected the whole input with --prune, found --limit, --sample or --input-where; "
-                "what they leave out would count as gone"
+                "omit them, since the pictures that they leave out would count as gone"
             )
 
     def _check_output(self) -> None:
         if self.output_uri.startswith("hdfs://"):
             raise UsageError(
-                f"expected --output in a bucket or a local folder, found {self.output_uri}; keep "
-                "the table in one of those, since HDFS is only read from"
+                f"expected --output in a bucket or a local folder, found {self.output_uri}; name "
+                "one of those, since HDFS is only read"
             )
 
     def input_options(self) -> InputOptions:
-        """Return where the inputs are."""
+        """Return the options that locate the inputs."""
         inputs = (self.input,) if isinstance(self.input, str) else tuple(self.input)
         names = self.input_columns
         return InputOptions(
@@ -140,7 +141,7 @@ class ExtractConfig:
 
     @property
     def output_uri(self) -> str:
-        """The table, canonical."""
+        """Canonical uri of the table."""
         return storage.canonical_uri(self.output)
 
 
@@ -148,13 +149,10 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-JOB = "extract-features"
-
-
-def extract_parser(job: str) -> argparse.ArgumentParser:
+def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        job,
+        NAME,
         "Extract one feature vector from each picture into a Delta table. Pictures that cannot be\n"
         "read become rows too, with the reason. Run again, it does what is new or changed and\n"
         "what could not be fetched; stopped at any moment, the same command goes on from there.",
@@ -193,7 +191,7 @@ def extract_parser(job: str) -> argparse.ArgumentParser:
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what runs the model, and of what one picture may cost."""
+    """Add the options of the engine, and the limits of one picture."""
     parser.add_argument(
         "--engine",
         default=ExtractConfig.engine,
@@ -230,14 +228,14 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_table_options(inputs: argparse._ArgumentGroup) -> None:
-    """Add the options of inputs that are listed in a table."""
+    """Add the options of tables of inputs."""
     inputs.add_argument("--input-table", metavar="NAME", help="a table of Spark's catalog")
     inputs.add_argument(
         "--input-columns",
         metavar="NAME,…",
         help="the columns of CSV files that have no header line, in their order",
     )
-    for role, held in (
+    for role, what in (
         ("uri", "the uri of each picture"),
         ("content", "the bytes of each picture"),
         ("id", "the image_id (default: the uri)"),
@@ -245,7 +243,7 @@ def _add_table_options(inputs: argparse._ArgumentGroup) -> None:
         ("etag", "the etag, by which a change is seen"),
         ("modified", "the time of the last change"),
     ):
-        inputs.add_argument(f"--{role}-column", metavar="COLUMN", help=f"column with {held}")
+        inputs.add_argument(f"--{role}-column", metavar="COLUMN", help=f"column with {what}")
     inputs.add_argument(
         "--id-from", metavar="relative:BASE", help="image_id is the path below BASE"
     )
@@ -268,7 +266,7 @@ def _add_table_options(inputs: argparse._ArgumentGroup) -> None:
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what is done to which inputs, and when a run counts as failed."""
+    """Add the options that select the work of a run, and those that end it."""
     runs = parser.add_argument_group("runs")
     runs.add_argument(
         "--mode",
@@ -302,7 +300,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_gates(runs: argparse._ArgumentGroup) -> None:
-    """Add the options of what is marked as gone, and of the shares that end a run."""
+    """Add the options for pictures that are gone, and the shares that end a run."""
     runs.add_argument(
         "--prune",
         action="store_true",
@@ -323,6 +321,4 @@ def _add_gates(runs: argparse._ArgumentGroup) -> None:
         )
 
 
-def configure(arguments: argparse.Namespace) -> ExtractConfig:
-    """Return the configuration of a parsed command line."""
-    return ExtractConfig(**vars(arguments))
+JOB = Job(NAME, ExtractConfig, arg_parser)

@@ -1,1 +1,1 @@
-"""Pictures in, rows of a feature table out: what one task of an extraction does."""
+"""The work of one extraction task: pictures in, rows of the feature table out."""

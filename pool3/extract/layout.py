@@ -1,7 +1,7 @@
-"""How work is cut: inputs into tasks, tasks into chunks that are committed one by one.
+"""How a run is divided: inputs into tasks, tasks into chunks that are committed one by one.
 
-A row that stands in the table already is replaced by rewriting its file, so all rows of one file
-belong to one chunk, and each file is rewritten at most once.
+An existing row is replaced by rewriting its file. So all rows of one file belong to one chunk, and
+each file is rewritten at most once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CHUNK_S = 150.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileShare:
-    """Rows of one file that are extracted again go to `n_tasks` tasks from `first_task` on."""
+    """The tasks that extract rows of one file again: `n_tasks` tasks from `first_task` on."""
 
     file: int
     first_task: int
@@ -26,7 +26,7 @@ class FileShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """Consecutive tasks that one commit has to take together, with the files that they touch."""
+    """Consecutive tasks that belong to one commit, with the files that the commit rewrites."""
 
     first_task: int
     n_tasks: int
@@ -35,7 +35,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockShare:
-    """New pictures of one block of the input go to `n_tasks` tasks from `first_task` on."""
+    """The tasks that extract new pictures of one block: `n_tasks` tasks from `first_task` on."""
 
     block: int
     first_task: int
@@ -44,9 +44,9 @@ class BlockShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """All tasks of a run: those bound to files first, then those of new pictures.
+    """All tasks of a run: first those that replace rows of files, then those of new pictures.
 
-    Without `blocks`, new pictures may go to any of their tasks.
+    Without `blocks`, a new picture may be in any of the latter.
     """
 
     shares: tuple[FileShare, ...]
@@ -57,10 +57,10 @@ class Layout:
 
 
 def n_tasks(pictures: int, total_bytes: int, *, cores: int) -> int:
-    """Return how many tasks share some pictures: as many for each core, and a few of them.
+    """Return the number of tasks for some pictures: a multiple of `cores`, a few tasks per core.
 
     A task has at most 500 pictures and 1 GiB of files, as far as sizes are known and pictures are
-    dealt evenly.
+    distributed evenly.
     """
     if pictures == 0:
         return 0
@@ -77,19 +77,19 @@ def lay_out(
     *,
     cores: int,
 ) -> Layout:
-    """Cut a run into tasks.
+    """Divide a run into tasks.
 
     Parameters
     ----------
     replaced
         File, pictures and bytes of the rows that are extracted again.
     new
-        Pictures and bytes of those that the table does not hold.
+        Pictures and bytes that are not in the table.
     blocks
-        Number, pictures and bytes of each block of the input that they stand in, in order, where
-        neighbours are to be read together.
+        Number, pictures and bytes of each block of the input that has new pictures, in order. Given
+        where rows of neighbouring positions should be read together.
     cores
-        Tasks that run at one time.
+        Tasks that run at the same time.
     """
     shares: list[FileShare] = []
     units: list[Unit] = []
@@ -125,7 +125,7 @@ def lay_out(
 def _block_shares(
     blocks: Sequence[tuple[int, int, int]], first: int, n_tasks: int
 ) -> Iterator[BlockShare]:
-    """Lay blocks and tasks along one line, and give each block the tasks that it lies beside."""
+    """Give each block consecutive tasks in proportion to its pictures and bytes."""
     weights = [max(pictures / MOST_PICTURES, size / MOST_BYTES) for _, pictures, size in blocks]
     scale = n_tasks / sum(weights) if blocks else 0.0
     begin = 0.0
@@ -138,21 +138,21 @@ def _block_shares(
 
 
 class Pace:
-    """Says how many tasks the next chunk may have, so that a chunk takes a few minutes."""
+    """Chooses how many tasks the next chunk has, so that a chunk takes a few minutes."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
         self._tasks = 4 * cores
 
     def measured(self, tasks: int, seconds: float) -> None:
-        """Learn from a chunk that was done."""
+        """Adapt to the duration of a finished chunk."""
         aimed = tasks * CHUNK_S / max(seconds, 1e-3)
-        # At most fourfold: the first tasks may have been the light ones.
+        # At most fourfold, since the first tasks may have been unusually light.
         aimed = min(aimed, 4 * self._tasks)
         self._tasks = self._cores * max(1, round(aimed / self._cores))
 
     def chunks(self, units: Sequence[Unit]) -> Iterator[list[Unit]]:
-        """Yield units chunk by chunk; `measured` between two changes what comes next."""
+        """Yield units chunk by chunk; a call of `measured` changes the size of the next one."""
         at = 0
         while at < len(units):
             chunk = [units[at]]

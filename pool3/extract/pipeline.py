@@ -1,17 +1,15 @@
-"""Pictures to rows of the feature table, in batches: fetched and decoded ahead of the model.
+"""Turns pictures into rows of the feature table; fetching and decoding run ahead of the model.
 
-Knows nothing of Spark: a task calls `extract`, and so may a test or a notebook.
+Independent of Spark: a task calls `extract`, and so can a test or a notebook.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
 import time
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -23,65 +21,30 @@ from pool3.errors import PictureError, StorageError
 from pool3.extract.prefetch import prefetched
 from pool3.extract.reuse import ContentReuse, Extracted
 from pool3.extract.rows import PictureInput, Prepared, RowContext, record_batch
+from pool3.extract.tally import Tally
 from pool3.features.schema import TRANSIENT_ERRORS
 from pool3.images.decode import DecodeLimits, Picture, decode_resized
 
-MOST_NAMED = 5
 FETCH_DEADLINE_S = 120.0
 
-#: ``uint8 (n, size, size, 3)`` to ``float32 (n, d)``.
+#: Maps ``uint8 (n, size, size, 3)`` to ``float32 (n, d)``.
 Model = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
-@dataclass(slots=True)
-class Tally:
-    """Counts and seconds of one task.
-
-    `ok` counts rows with features, `copied` those among them that cost no inference. `unchanged`
-    inputs stay the row that they were, as do the ids in `kept`, whose ok row a transient failure
-    left alone.
-    """
-
-    ok: int = 0
-    failed: int = 0
-    copied: int = 0
-    unchanged: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    errors: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    slowest: Largest = field(default_factory=lambda: Largest(MOST_NAMED))
-    largest: Largest = field(default_factory=lambda: Largest(MOST_NAMED))
-
-
-class Largest:
-    """The inputs with the largest figures, at most so many."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.found: list[tuple[float, str]] = []
-
-    def add(self, figure: float, uri: str) -> None:
-        """Take an input in if it is among the largest."""
-        if len(self.found) < self._most:
-            heapq.heappush(self.found, (figure, uri))
-        else:
-            heapq.heappushpop(self.found, (figure, uri))
-
-
 class Decoder(Protocol):
-    """Turns the bytes of pictures into pixels; `pool3.images.pool.DecodePool` is one."""
+    """Decodes pictures; `pool3.images.pool.DecodePool` is an implementation."""
 
     seconds: float
-    """What decoding took so far, summed over whatever works at it."""
+    """Decoding time so far, summed over all processes or threads."""
 
     def decode(
         self, items: Iterable[tuple[Prepared, bytes]]
     ) -> Iterator[tuple[Prepared, Picture | PictureError]]:
-        """Yield each item's picture, or what is wrong with it, in the order of the items."""
+        """Yield the picture or the error of each item, in the order of the items."""
 
 
 class InProcessDecoder:
-    """Decodes in the calling thread: nothing stands between a hostile picture and the process.
+    """Decodes in the calling thread; a hostile picture can crash or block the process.
 
     Parameters
     ----------
@@ -96,7 +59,7 @@ class InProcessDecoder:
     def decode(
         self, items: Iterable[tuple[Prepared, bytes]]
     ) -> Iterator[tuple[Prepared, Picture | PictureError]]:
-        """Yield each item's picture, or what is wrong with it, in the order of the items."""
+        """Yield the picture or the error of each item, in the order of the items."""
         for prepared, data in items:
             started = time.perf_counter()
             outcome = self._decoded(data)
@@ -113,14 +76,14 @@ class InProcessDecoder:
 def prepare(
     inputs: Iterable[PictureInput],
     decoder: Decoder,
-    twins: ContentReuse,
+    reuse: ContentReuse,
     *,
     max_bytes: int,
     seconds: dict[str, float],
 ) -> Iterator[Prepared]:
-    """Fetch and decode inputs; what goes wrong is a row, never an exception.
+    """Fetch and decode inputs; a failure becomes a row with an error, never an exception.
 
-    Inputs that are not decoded come out before the next that is.
+    Inputs that need no decoding are yielded before the next decoded one.
     """
     settled: deque[Prepared] = deque()
 
@@ -133,11 +96,11 @@ def prepare(
         )
         for _, (prepared, data) in arrivals:
             seconds["fetch"] += prepared.fetch_s
-            if data is None or _is_settled(prepared, twins):
+            if data is None or _is_settled(prepared, reuse):
                 settled.append(prepared)
             else:
                 yield prepared, data
-            del data  # else two files are held while the next is fetched
+            del data  # otherwise two files are in memory while the next is fetched
 
     for prepared, outcome in decoder.decode(fetched()):
         while settled:
@@ -177,12 +140,12 @@ def _content(source: PictureInput, max_bytes: int) -> bytes:
     return source.content
 
 
-def _is_settled(prepared: Prepared, twins: ContentReuse) -> bool:
-    """Tell whether a fetched input needs no decoding, and mark why."""
+def _is_settled(prepared: Prepared, reuse: ContentReuse) -> bool:
+    """Mark a fetched input as unchanged or reused; return whether it needs no decoding."""
     sha256 = prepared.sha256 or ""
-    prepared.unchanged = sha256 == prepared.source.known_sha256
-    prepared.twin = not prepared.unchanged and twins.begun(sha256)
-    return prepared.unchanged or prepared.twin
+    prepared.unchanged = sha256 == prepared.source.existing_sha256
+    prepared.reused = not prepared.unchanged and reuse.begin(sha256)
+    return prepared.unchanged or prepared.reused
 
 
 def in_batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
@@ -200,9 +163,9 @@ def in_batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepare
 
 
 def ahead(batches: Iterable[list[Prepared]], seconds: dict[str, float]) -> Iterator[list[Prepared]]:
-    """Yield batches while a thread prepares the one that comes next.
+    """Yield batches while a thread prepares the next one.
 
-    What the consumer spends waiting for a batch is added to ``seconds["wait"]``.
+    The time that the consumer waits for a batch is added to ``seconds["wait"]``.
     """
     iterator = iter(batches)
     end: list[Prepared] = []
@@ -223,26 +186,28 @@ def extract(
     *,
     model: Model,
     append: Callable[[pa.RecordBatch], None],
-    facts: RowContext,
+    context: RowContext,
     decoder: Decoder,
-    twins: ContentReuse,
+    reuse: ContentReuse,
     batch_size: int,
     max_bytes: int,
 ) -> Tally:
-    """Run every input through decoding and the model, and hand its rows to `append`.
+    """Run every input through decoding and the model, and pass its rows to `append`.
 
     Parameters
     ----------
     inputs
-        Read lazily, a little ahead.
+        Read lazily, a few inputs ahead.
     model
-        ``uint8 (n, size, size, 3)`` to ``float32 (n, facts.dimension)``, called once a batch.
+        ``uint8 (n, size, size, 3)`` to ``float32 (n, context.dimension)``, called once per batch.
     append
-        Receives record batches of ``facts.schema``.
+        Receives record batches of ``context.schema``.
+    context
+        Values that are the same in every row.
     decoder
-        Makes pictures of the size that the model takes.
-    twins
-        What was done before; pictures with the same bytes are copied from there.
+        Yields pictures of the input size of the model.
+    reuse
+        Features of earlier pictures; those with the same bytes are copied.
     batch_size
         Most pictures in one call of `model`.
     max_bytes
@@ -251,34 +216,36 @@ def extract(
     Returns
     -------
     Tally
-        ``ok + failed`` and the unchanged are together the number of inputs.
+        ``ok + failed + len(unchanged)`` is the number of inputs.
     """
     tally = Tally()
     decoding_before = decoder.seconds
-    later: list[Prepared] = []
-    prepared = prepare(inputs, decoder, twins, max_bytes=max_bytes, seconds=tally.seconds)
+    reused: list[Prepared] = []
+    prepared = prepare(inputs, decoder, reuse, max_bytes=max_bytes, seconds=tally.seconds)
     for batch in ahead(in_batches(prepared, batch_size), tally.seconds):
         started = time.perf_counter()
-        done = _done(batch, model, facts)
+        results = _extracted(batch, model, context)
         tally.seconds["inference"] += time.perf_counter() - started
         started = time.perf_counter()
         tally.unchanged += [row.source.image_id for row in batch if row.unchanged]
-        later += [row for row in batch if row.twin]
-        fresh = [row for row in batch if not (row.unchanged or row.twin)]
+        reused += [row for row in batch if row.reused]
+        fresh = [row for row in batch if not (row.unchanged or row.reused)]
         for row in fresh:
             if row.sha256 is not None:
-                twins.remember(row.sha256, done.get(row) or PictureError(*_error(row)))
-        _append(fresh, done, append, facts, tally)
+                reuse.add(row.sha256, results.get(row) or PictureError(*_error(row)))
+        _append(fresh, results, append, context, tally)
         tally.seconds["write"] += time.perf_counter() - started
-    with_twins = _twins_done(later, twins)
-    tally.copied = len(with_twins)
-    _append(later, with_twins, append, facts, tally)
+    copies = _copied(reused, reuse)
+    tally.copied = len(copies)
+    _append(reused, copies, append, context, tally)
     tally.seconds["decode"] = decoder.seconds - decoding_before
     return tally
 
 
-def _done(batch: list[Prepared], model: Model, facts: RowContext) -> dict[Prepared, Extracted]:
-    """Run the model on what was decoded."""
+def _extracted(
+    batch: list[Prepared], model: Model, context: RowContext
+) -> dict[Prepared, Extracted]:
+    """Run the model on the decoded pictures of a batch."""
     rows = [(row, row.picture) for row in batch if row.picture is not None]
     if not rows:
         return {}
@@ -290,8 +257,8 @@ def _done(batch: list[Prepared], model: Model, facts: RowContext) -> dict[Prepar
             height=picture.height,
             format=picture.format,
             thumbnail=picture.thumbnail,
-            engine=facts.engine,
-            precision=facts.precision,
+            engine=context.engine,
+            precision=context.precision,
         )
         for (row, picture), vector in zip(rows, features, strict=True)
     }
@@ -301,33 +268,33 @@ def _error(row: Prepared) -> tuple[str, str]:
     return row.error or "corrupt", row.detail or ""
 
 
-def _twins_done(rows: list[Prepared], twins: ContentReuse) -> dict[Prepared, Extracted]:
-    """Give each twin what its bytes came to, an error too."""
-    outcomes = twins.outcomes(row.sha256 or "" for row in rows)
-    done = {}
+def _copied(rows: list[Prepared], reuse: ContentReuse) -> dict[Prepared, Extracted]:
+    """Return the result of the same bytes for each row; an error is copied into the row."""
+    outcomes = reuse.outcomes(row.sha256 or "" for row in rows)
+    copies = {}
     for row in rows:
         outcome = outcomes[row.sha256 or ""]
         if isinstance(outcome, PictureError):
             row.error, row.detail = outcome.code, outcome.detail
         else:
-            done[row] = outcome
-    return done
+            copies[row] = outcome
+    return copies
 
 
 def _append(
     rows: list[Prepared],
-    done: Mapping[Prepared, Extracted],
+    results: Mapping[Prepared, Extracted],
     append: Callable[[pa.RecordBatch], None],
-    facts: RowContext,
+    context: RowContext,
     tally: Tally,
 ) -> None:
-    kept = [row for row in rows if _counted(row, tally)]
-    if kept:
-        append(record_batch(kept, [done.get(row) for row in kept], facts))
+    stored = [row for row in rows if _count(row, tally)]
+    if stored:
+        append(record_batch(stored, [results.get(row) for row in stored], context))
 
 
-def _counted(row: Prepared, tally: Tally) -> bool:
-    """Count one input; tell whether it becomes a row of the table."""
+def _count(row: Prepared, tally: Tally) -> bool:
+    """Count one input; return whether it becomes a row of the table."""
     tally.slowest.add(round(row.fetch_s + row.decode_s, 4), row.source.uri)
     if row.length is not None:
         tally.largest.add(row.length, row.source.uri)
@@ -336,7 +303,7 @@ def _counted(row: Prepared, tally: Tally) -> bool:
         return True
     tally.failed += 1
     tally.errors[row.error] += 1
-    if row.source.known_ok and row.error in TRANSIENT_ERRORS:
-        tally.kept.append(row.source.image_id)
+    if row.source.existing_ok and row.error in TRANSIENT_ERRORS:
+        tally.retained.append(row.source.image_id)
         return False
     return True

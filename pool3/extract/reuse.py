@@ -1,4 +1,4 @@
-"""Features that need no inference: the same bytes were done before, in the table or the task."""
+"""Reuse of features: the same bytes were extracted before, in the table or in this task."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pool3.features.table import FeatureTable
 
 _COLUMNS = ("features", "width", "height", "format", "thumbnail", "engine", "precision")
 _PREFIX = "S32"
-"""Hexadecimal digits of a digest that are kept: 128 bits, which nobody can make collide."""
+"""The first 32 hexadecimal digits of a digest: 128 bits make collisions infeasible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extracted:
-    """What a picture came to: its features, float32 ``(d,)``, and what stands beside them."""
+    """The result of one picture: features, float32 ``(d,)``, and the columns beside them."""
 
     features: npt.NDArray[np.float32]
     width: int
@@ -33,15 +33,15 @@ class Extracted:
 
 
 @dataclass(frozen=True)
-class KnownContent:
-    """Where a table holds features, by the digest of the bytes that they were made from.
+class ExistingContent:
+    """Where a table stores features, by the digest of the bytes that they were computed from.
 
     Attributes
     ----------
     digests
-        First half of each SHA-256, sorted.
+        The first half of each SHA-256, sorted.
     files, rows
-        int32, same length: index into the table's files, and the row in that file.
+        int32, of the same length: index into the table's files, and row in that file.
     """
 
     digests: npt.NDArray[np.bytes_]
@@ -49,15 +49,17 @@ class KnownContent:
     rows: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, digests: Sequence[str], files: Sequence[int], rows: Sequence[int]) -> KnownContent:
-        """Sort and keep what is known of some rows."""
+    def of(
+        cls, digests: Sequence[str], files: Sequence[int], rows: Sequence[int]
+    ) -> ExistingContent:
+        """Sort the places of some rows by digest."""
         keys = np.asarray(digests).astype(_PREFIX)
         order = np.argsort(keys, kind="stable")
-        places = (np.asarray(found, np.int32)[order] for found in (files, rows))
+        places = (np.asarray(numbers, np.int32)[order] for numbers in (files, rows))
         return cls(keys[order], *places)
 
     def find(self, sha256: str) -> tuple[int, int] | None:
-        """Return file and row of a digest, None where it is not known."""
+        """Return file and row of a digest, None where the table does not have it."""
         key = np.asarray(sha256).astype(_PREFIX)
         at = int(np.searchsorted(self.digests, key))
         if at == len(self.digests) or self.digests[at] != key:
@@ -66,33 +68,33 @@ class KnownContent:
 
 
 class ContentReuse:
-    """Knows which bytes were done before, and what they came to.
+    """Records which bytes were extracted before, and their results.
 
     Parameters
     ----------
     table
         The version that the run began from, None when there is none.
-    known
-        Where that version holds features, None when nobody looked.
+    existing
+        Where that version stores features; None disables the lookup.
     """
 
-    def __init__(self, table: FeatureTable | None, known: KnownContent | None) -> None:
-        self._table, self._known = table, known
+    def __init__(self, table: FeatureTable | None, existing: ExistingContent | None) -> None:
+        self._table, self._existing = table, existing
         self._begun: set[str] = set()
         self._outcomes: dict[str, Extracted | PictureError] = {}
 
-    def begun(self, sha256: str) -> bool:
-        """Tell whether these bytes were done or begun before; from now on they are."""
-        before = sha256 in self._begun or self._place(sha256) is not None
+    def begin(self, sha256: str) -> bool:
+        """Mark bytes as begun; return whether they were begun or extracted before."""
+        begun = sha256 in self._begun or self._place(sha256) is not None
         self._begun.add(sha256)
-        return before
+        return begun
 
-    def remember(self, sha256: str, outcome: Extracted | PictureError) -> None:
-        """Keep what some bytes came to."""
+    def add(self, sha256: str, outcome: Extracted | PictureError) -> None:
+        """Record the result of some bytes."""
         self._outcomes[sha256] = outcome
 
     def outcomes(self, digests: Iterable[str]) -> Mapping[str, Extracted | PictureError]:
-        """Return what some bytes, `begun` before, came to; each file is read once."""
+        """Return the results of bytes that were begun before; each file is read once."""
         missing = {sha256 for sha256 in digests if sha256 not in self._outcomes}
         by_file: dict[int, dict[int, str]] = defaultdict(dict)
         for sha256 in missing:
@@ -104,7 +106,7 @@ class ContentReuse:
         return self._outcomes
 
     def _place(self, sha256: str) -> tuple[int, int] | None:
-        return None if self._known is None else self._known.find(sha256)
+        return None if self._existing is None else self._existing.find(sha256)
 
     def _read(self, file: int, wanted: Mapping[int, str]) -> None:
         if self._table is None:
@@ -117,10 +119,10 @@ class ContentReuse:
                 rows = parquet.metadata.row_group(group).num_rows
                 inside = sorted(row for row in wanted if first <= row < first + rows)
                 if inside:
-                    found = parquet.read_row_group(group, columns=columns)
-                    taken = found.take([row - first for row in inside]).to_pylist()
-                    for row, values in zip(inside, taken, strict=True):
+                    table = parquet.read_row_group(group, columns=columns)
+                    rows_inside = table.take([row - first for row in inside]).to_pylist()
+                    for row, values in zip(inside, rows_inside, strict=True):
                         features = np.asarray(values.pop("features"), np.float32)
-                        facts = {"thumbnail": None, **values}
-                        self._outcomes[wanted[row]] = Extracted(features=features, **facts)
+                        columns_beside = {"thumbnail": None, **values}
+                        self._outcomes[wanted[row]] = Extracted(features=features, **columns_beside)
                 first += rows

@@ -1,4 +1,4 @@
-"""What the tasks of an extraction did, added up and checked against the inputs."""
+"""The summary that one extraction task sends to the driver."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from pool3.storage.tables import TableFile
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSummary:
-    """One task of an extraction.
+    """What one task of an extraction did.
 
     Attributes
     ----------
     file
-        The stored part, None when it would hold no row.
-    ok, failed, copied, unchanged, kept, errors, seconds
-        See `pool3.extract.pipeline.Tally`.
+        The stored Parquet file, None if the task had no rows to store.
+    ok, failed, copied, unchanged, retained, errors, seconds
+        See `pool3.extract.tally.Tally`.
     slowest, largest
-        Pairs of seconds or bytes and a uri.
+        Pairs of seconds or bytes, and uri.
     cpu_s
         User and system time of the worker during the task, all threads.
     engine, precision
-        What ran the model.
+        The engine that ran the model, and its precision.
     worker
-        Host and process id of the Python worker; `loads` is how often the model was loaded for
-        this task (0 when the worker had it), `load_s` and `load_cpu_s` what that cost.
+        Host and process id of the Python worker.
+    loads, load_s, load_cpu_s
+        How often this task loaded the model (0 if the worker had it already), and the wall and CPU
+        time of that.
     """
 
     file: TableFile | None
@@ -35,7 +37,7 @@ class TaskSummary:
     failed: int
     copied: int
     unchanged: Sequence[str]
-    kept: Sequence[str]
+    retained: Sequence[str]
     errors: Mapping[str, int]
     seconds: Mapping[str, float]
     slowest: Sequence[tuple[float, str]]

@@ -50,7 +50,7 @@ def _place(table_uri: str, number: int, what: str) -> str:
     return storage.join(_folder(table_uri), f"{number:020d}.{what}")
 
 
-def held(table_uri: str) -> Lease | None:
+def active_lease(table_uri: str) -> Lease | None:
     """Return the lease that is in force on a table, None when nobody writes to it."""
     newest = _newest(table_uri)
     return newest if newest is not None and _in_force(table_uri, newest) else None

@@ -71,7 +71,7 @@ class Merged:
         The stored part, None when no row was left.
     read, erased, written
         Rows of the old files, those that were left out, and those in the stored part.
-    kept_sum, written_sum
+    expected_sum, written_sum
         Sums of the ids that should and that do stand in the stored part; see `sum_of_ids`.
     """
 
@@ -79,7 +79,7 @@ class Merged:
     read: int
     erased: int
     written: int
-    kept_sum: int
+    expected_sum: int
     written_sum: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def require_same_rows(merges: Sequence[Merged], rows_before: int) -> None:
     read = sum(merge.read for merge in merges)
     kept = read - sum(merge.erased for merge in merges)
     written = sum(merge.written for merge in merges)
-    ids_agree = all(merge.kept_sum == merge.written_sum for merge in merges)
+    ids_agree = all(merge.expected_sum == merge.written_sum for merge in merges)
     if read != rows_before or written != kept or not ids_agree:
         raise Pool3Error(
             f"expected {rows_before} rows in the old files and {kept} with the same ids in the new "
@@ -151,7 +151,7 @@ def merge_files(
     """
     with tempfile.TemporaryDirectory(prefix="pool3-merge-") as folder:
         spill = Path(folder) / "rows.arrow"
-        read, kept, kept_sum = _spilled(table, files, without, schema, spill)
+        read, kept, expected_sum = _spilled(table, files, without, schema, spill)
         with pa.memory_map(str(spill)) as source:
             rows = pa.ipc.open_file(source).read_all()
             order = _order(rows, table.uri)
@@ -166,7 +166,7 @@ def merge_files(
         read=read,
         erased=read - kept,
         written=written,
-        kept_sum=kept_sum,
+        expected_sum=expected_sum,
         written_sum=written_sum,
     )
 

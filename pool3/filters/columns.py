@@ -18,7 +18,7 @@ Values: TypeAlias = pa.ChunkedArray
 _PREFIX = "meta"
 
 
-def column_path(declared: pa.Schema, name: str, *, asked_by: str) -> tuple[str, ...]:
+def column_path(declared: pa.Schema, name: str, *, argument: str) -> tuple[str, ...]:
     """Find the column that a name means.
 
     Parameters
@@ -27,7 +27,7 @@ def column_path(declared: pa.Schema, name: str, *, asked_by: str) -> tuple[str, 
         All columns there are.
     name
         What the caller wrote.
-    asked_by
+    argument
         The argument that named it, for the error.
 
     Returns
@@ -43,7 +43,7 @@ def column_path(declared: pa.Schema, name: str, *, asked_by: str) -> tuple[str, 
     Examples
     --------
     >>> declared = pa.schema([("meta.label", pa.string()), ("width", pa.int32())])
-    >>> column_path(declared, "label", asked_by="where")
+    >>> column_path(declared, "label", argument="where")
     ('meta.label',)
     """
     if isinstance(name, str):
@@ -51,19 +51,19 @@ def column_path(declared: pa.Schema, name: str, *, asked_by: str) -> tuple[str, 
         if found is not None:
             return found
     raise UsageError(
-        f"{asked_by} names the column {name!r}, which is not one of this index: "
+        f"{argument} names the column {name!r}, which is not one of this index: "
         f"{', '.join(_names(declared))}"
     )
 
 
-def column_of(rows: pa.Table, declared: pa.Schema, name: str, *, asked_by: str) -> Values:
+def column_of(rows: pa.Table, declared: pa.Schema, name: str, *, argument: str) -> Values:
     """Return the column that a name means.
 
     Parameters
     ----------
     rows
         n rows; a column of `declared` that they lack is null.
-    declared, name, asked_by
+    declared, name, argument
         As in `column_path`.
 
     Returns
@@ -71,7 +71,7 @@ def column_of(rows: pa.Table, declared: pa.Schema, name: str, *, asked_by: str) 
     pyarrow.ChunkedArray
         n values of the declared type.
     """
-    first, *below = column_path(declared, name, asked_by=asked_by)
+    first, *below = column_path(declared, name, argument=argument)
     kind = declared.field(first).type
     if first in rows.schema.names:
         values = rows.column(first)

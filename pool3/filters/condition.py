@@ -107,7 +107,7 @@ class _Rows(NamedTuple):
     declared: pa.Schema
 
     def column(self, column: Column) -> Values:
-        return column_of(self.rows, self.declared, column.name, asked_by="where")
+        return column_of(self.rows, self.declared, column.name, argument="where")
 
     def side(self, operand: Column | Literal) -> _Side:
         if not isinstance(operand, Column):

@@ -1,4 +1,4 @@
-"""The columns of a table of inputs: which ones say where a picture is, and which are carried."""
+"""The columns of a table of inputs: those that locate a picture, and those carried as ``meta``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from pool3.inputs.types import carried_struct, is_bytes, is_text
 
 @dataclass(frozen=True, slots=True)
 class TableColumns:
-    """What a table of inputs has.
+    """The columns of a table of inputs.
 
-    `carried` holds every column under the type that the feature table carries; `roles` names the
-    columns of ``uri``, ``id``, ``content``, ``size``, ``etag`` and ``modified``; `meta` holds all
-    others as one struct, None when there are none.
+    Attributes
+    ----------
+    carried
+        Every column, under the type that it has in the feature table.
+    roles
+        Column names by role: ``uri``, ``id``, ``content``, ``size``, ``etag`` and ``modified``.
+    meta
+        All other columns as one struct, None when there are none.
     """
 
     carried: pa.Schema
@@ -28,19 +33,19 @@ class TableColumns:
 
 
 def table_columns(schema: pa.Schema, options: InputOptions, source: str) -> TableColumns:
-    """Return the columns of a table with this schema.
+    """Assign the columns of a table to roles and to ``meta``.
 
     Parameters
     ----------
     schema
-        As the input has it.
+        Columns as the input has them.
     source
-        What the table is called, for errors.
+        Name of the table, for errors.
 
     Raises
     ------
     UsageError
-        A named column is missing or holds something else, or a type cannot be carried.
+        A named column is missing or has another type, or a type cannot be carried.
     """
     roles = options.columns()
     for role, column in roles.items():
@@ -51,8 +56,8 @@ def table_columns(schema: pa.Schema, options: InputOptions, source: str) -> Tabl
             )
     struct = carried_struct(schema)
     for role, column in roles.items():
-        kind, (holds, what) = struct.field(column).type, _EXPECTED[role]
-        if not holds(kind):
+        kind, (accepts, what) = struct.field(column).type, _EXPECTED[role]
+        if not accepts(kind):
             raise UsageError(
                 f"expected {what} in column {column} (--{role}-column) of {source}, found {kind}; "
                 "name another column or cast it"

@@ -1,4 +1,4 @@
-"""The bytes of chosen rows of tables of inputs, read where they stand in the Parquet files."""
+"""Reads the bytes of selected rows of tables of inputs from their Parquet files."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pool3.inputs.readers import group_batches, opened
-from pool3.inputs.rows import ROWS_A_FILE
+from pool3.inputs.rows import POSITIONS_PER_FILE
 from pool3.inputs.table_files import Share
 from pool3.inputs.types import cast
 
 
 class Contents:
-    """Where the bytes of an input's rows are.
+    """Locates the bytes of input rows in Parquet files.
 
     Parameters
     ----------
     shares
-        Of all files of the input; only Parquet holds bytes.
+        Shares of all files of the input; all of them are Parquet.
     column
-        The column of them.
+        The column with the bytes.
     """
 
     def __init__(self, shares: Sequence[Share], column: str) -> None:
@@ -34,23 +34,23 @@ class Contents:
     def read(
         self, positions: npt.NDArray[np.int64]
     ) -> Iterator[tuple[npt.NDArray[np.int64], pa.Array]]:
-        """Yield the bytes at some positions, a few megabytes at a time.
+        """Yield the bytes of rows at some positions, a few megabytes at a time.
 
         Parameters
         ----------
         positions
-            int64, ascending, as `pool3.inputs.rows.RowMaker` was given them.
+            int64, ascending: the column ``position`` of input rows.
 
         Yields
         ------
         tuple
-            Indices into `positions`, and as many values; null bytes are empty ones.
+            Indices into `positions`, and as many values; null becomes empty bytes.
         """
         done = 0
-        for number, found in groupby(positions.tolist(), lambda place: place // ROWS_A_FILE):
-            rows = np.array(list(found), np.int64) % ROWS_A_FILE
-            for within, values in self._read(self._files[number], rows):
-                yield within + done, values
+        for number, group in groupby(positions.tolist(), lambda at: at // POSITIONS_PER_FILE):
+            rows = np.array(list(group), np.int64) % POSITIONS_PER_FILE
+            for indices, values in self._read(self._files[number], rows):
+                yield indices + done, values
             done += len(rows)
 
     def _read(

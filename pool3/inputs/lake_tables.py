@@ -1,7 +1,7 @@
-"""Folders that are tables of a lake: never to be listed as loose files.
+"""Recognises folders that are tables of a data lake, which must not be listed as plain files.
 
-A table's folder also holds files that no version, or no longer the newest, names; only its own log
-tells which rows there are.
+The folder of such a table also has files that do not belong to its newest version. Only its log
+says which files do.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pool3 import storage
 from pool3.errors import UsageError
 
 DELTA, HUDI, ICEBERG, FEATURES = "Delta", "Hudi", "Iceberg", "feature"
-# A feature table has _pool3 from its first moment, and a log only after its first commit.
+# A feature table has _pool3 before its first commit, and _delta_log only after it.
 _LOGS = {"_delta_log": DELTA, ".hoodie": HUDI, "_pool3": FEATURES}
 _ICEBERG_SUFFIX = ".metadata.json"
 
 
 def table_kind(folder: str) -> str | None:
-    """Return what kind of table a folder is, ``Delta`` for example, None when it is none.
+    """Return the kind of a table, ``Delta`` for example, None when a folder is not a table.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def table_kind(folder: str) -> str | None:
             return kind
     metadata = storage.join(folder, "metadata")
     if storage.is_directory(metadata) and any(
-        found.uri.endswith(_ICEBERG_SUFFIX) for found in storage.list_objects(metadata)
+        entry.uri.endswith(_ICEBERG_SUFFIX) for entry in storage.list_objects(metadata)
     ):
         return ICEBERG
     return None
@@ -49,7 +49,9 @@ def kind_around(uri: str) -> tuple[str, str] | None:
 
 
 def table_above(segments: Sequence[str]) -> int | None:
-    """Return how many segments of a file's path lead to the table whose log holds the file.
+    """Return how many segments of a path are those of a table, if the path is in the table's log.
+
+    None for a file that is not part of a log.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""A listing of pictures of any length, staged as Parquet files that tasks read.
+"""Lists pictures into staged Parquet files of input rows, which tasks read.
 
-The driver alone lists, and never holds more than one file's worth of it.
+The driver lists alone and has at most the rows of one staged file in memory.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ import pyarrow.parquet as pq
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.inputs.options import InputOptions
-from pool3.inputs.pictures import Aside, nothing_found, pictures
+from pool3.inputs.pictures import SetAside, no_pictures, pictures
 from pool3.inputs.rows import relative_id, row_schema
 from pool3.storage import StoredObject
 
-ROWS_A_FILE = 50_000
+ROWS_PER_FILE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class StagedListing:
-    """What was listed: uris of the files that hold it, and what was set aside, by reason."""
+    """Uris of the staged files, and counts of the objects that were set aside, by reason."""
 
     files: tuple[str, ...]
     set_aside: dict[str, int]
 
 
 def stage_listing(
-    options: InputOptions, staging: str, *, rows_a_file: int = ROWS_A_FILE
+    options: InputOptions, staging: str, *, rows_per_file: int = ROWS_PER_FILE
 ) -> StagedListing:
     """List every folder, file and glob of `options` into Parquet files below `staging`.
 
     Raises
     ------
     UsageError
-        An input does not exist, is a table, or holds no picture. Nothing is written then, unless
-        more pictures than make one file were listed before.
+        An input does not exist, is a table, or contains no picture. Nothing is written in that
+        case, unless more pictures than fit into one file were listed before.
     """
-    aside = Aside()
-    listings = [_begun(where, options, aside) for where in options.inputs]
+    aside = SetAside()
+    listings = [_started(where, options, aside) for where in options.inputs]
     files: list[str] = []
     pending: pa.RecordBatch | None = None
-    for batch in _batches(listings, options, rows_a_file):
+    for batch in _batches(listings, options, rows_per_file):
         if pending is not None:
             files.append(_put(pending, staging, len(files)))
         pending = batch
@@ -60,17 +60,17 @@ def stage_listing(
         files.append(_put(last, staging, len(files)))
     if not files:
         aside.reasons = counts
-        raise nothing_found(" ".join(options.inputs), aside)
+        raise no_pictures(" ".join(options.inputs), aside)
     return StagedListing(tuple(files), {reason: count for reason, count in counts.items() if count})
 
 
-def _begun(where: str, options: InputOptions, aside: Aside) -> Iterator[StoredObject]:
-    """Return a listing of which the first picture is there, else raise before anything is done."""
-    own = Aside()
+def _started(where: str, options: InputOptions, aside: SetAside) -> Iterator[StoredObject]:
+    """Return a listing whose first picture was seen, so that errors are raised before any work."""
+    own = SetAside()
     listing = pictures(where, glob=options.glob, aside=own)
     first = next(listing, None)
     if first is None:
-        raise nothing_found(where, own)
+        raise no_pictures(where, own)
     if first.uri == storage.canonical_uri(where):
         _require_picture(first.uri)
 
@@ -92,29 +92,29 @@ def _require_picture(uri: str) -> None:
 
 
 def _batches(
-    listings: Iterable[Iterator[StoredObject]], options: InputOptions, rows_a_file: int
+    listings: Iterable[Iterator[StoredObject]], options: InputOptions, rows_per_file: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yield rows of work, sorted by uri within each input's share of a batch."""
+    """Yield input rows, sorted by uri within each batch and input."""
     position = 0
     numbered = chain.from_iterable(
-        ((number, found) for found in listing) for number, listing in enumerate(listings)
+        ((number, picture) for picture in listing) for number, listing in enumerate(listings)
     )
-    while chunk := list(islice(numbered, rows_a_file)):
+    while chunk := list(islice(numbered, rows_per_file)):
         chunk.sort(key=lambda pair: (pair[0], pair[1].uri))
-        yield _batch([found for _, found in chunk], options.base, position)
+        yield _batch([picture for _, picture in chunk], options.base, position)
         position += len(chunk)
 
 
-def _batch(found: list[StoredObject], base: str | None, position: int) -> pa.RecordBatch:
-    uris = [one.uri for one in found]
+def _batch(listed: list[StoredObject], base: str | None, position: int) -> pa.RecordBatch:
+    uris = [picture.uri for picture in listed]
     columns = {
         "image_id": uris if base is None else [relative_id(uri, base) for uri in uris],
         "uri": uris,
-        "size": [one.size for one in found],
-        "etag": [one.etag for one in found],
-        "modified_at": [one.modified_at for one in found],
-        "refused": [None] * len(found),
-        "position": range(position, position + len(found)),
+        "size": [picture.size for picture in listed],
+        "etag": [picture.etag for picture in listed],
+        "modified_at": [picture.modified_at for picture in listed],
+        "refused": [None] * len(listed),
+        "position": range(position, position + len(listed)),
     }
     schema = row_schema()
     arrays = [pa.array(columns[field.name], field.type) for field in schema]
@@ -132,17 +132,17 @@ def _stored(batch: pa.RecordBatch, uri: str) -> str:
     return uri
 
 
-def _without_tables(batch: pa.RecordBatch, aside: Aside) -> pa.RecordBatch:
-    """Leave out what lies in tables that the listing met below a folder of pictures."""
+def _without_tables(batch: pa.RecordBatch, aside: SetAside) -> pa.RecordBatch:
+    """Drop objects that belong to tables below a folder of pictures."""
     if not aside.tables:
         return batch
     return batch.filter(
-        pa.array([not aside.of_a_table(uri) for uri in batch.column("uri").to_pylist()])
+        pa.array([not aside.is_in_table(uri) for uri in batch.column("uri").to_pylist()])
     )
 
 
-def _rewritten(file: str, aside: Aside) -> int:
-    """Store one file again without what lies in tables; returns how many rows that were."""
+def _rewritten(file: str, aside: SetAside) -> int:
+    """Drop the objects of tables from a staged file; returns how many rows were dropped."""
     before = pa.concat_batches(list(read_listing(file)))
     after = _without_tables(before, aside)
     if len(after) < len(before):
@@ -151,7 +151,7 @@ def _rewritten(file: str, aside: Aside) -> int:
 
 
 def read_listing(file: str) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of work of one staged file."""
+    """Yield the input rows of one staged file."""
     schema = row_schema()
     with storage.open_input(file) as source:
         for batch in pq.ParquetFile(source).iter_batches(batch_size=10_000):

@@ -1,4 +1,4 @@
-"""The options that say where the inputs of an extraction are."""
+"""The options that locate the inputs of an extraction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLUMNS = ("uri", "id", "content", "size", "etag", "modified")
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions:
-    """Where the inputs are, and how a table of them is to be read.
+    """Where the inputs are, and how a table of inputs is read.
 
     Parameters
     ----------
@@ -22,22 +22,22 @@ class InputOptions:
         Folders, files and globs of pictures; or, when a column is named, tables: Delta, or files,
         globs or folders of Parquet, CSV (with a header) or JSON lines.
     glob
-        Narrows folders, as in `pool3.inputs.pictures.pictures`.
+        Restricts folders, as in `pool3.inputs.pictures.pictures`.
     input_table
         A table of Spark's catalog, instead of `inputs`.
     csv_columns
         The columns of CSV files that have no header line, in their order.
     uri_column, content_column
-        Which column holds the uri of each picture, or its bytes.
+        The column with the uri of each picture, or with its bytes.
     id_column, id_from
-        Where ids come from: a column, or ``relative:BASE``, the path below BASE. Otherwise the id
-        of a picture is its uri.
+        The source of ids: a column, or ``relative:BASE``, the path below BASE. By default the id of
+        a picture is its uri.
     size_column, etag_column, modified_column
-        What a listing such as S3 Inventory says of each uri already.
+        Columns with the attributes of each uri, as in an S3 Inventory.
     where
-        Spark SQL over the table's own columns; rows that it does not hold for are no inputs.
+        Spark SQL condition over the table's own columns; other rows are not inputs.
     allow_uri
-        Prefixes, on segment boundaries, below which the uris of a table may be fetched.
+        Prefixes, on segment boundaries, below which uris of a table may be fetched.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class InputOptions:
         return self.input_table is not None or bool(self.columns())
 
     def columns(self) -> dict[str, str]:
-        """Return the named columns by what they hold: ``uri``, ``id``, ``content`` and so on."""
+        """Return the named columns by role: ``uri``, ``id``, ``content`` and so on."""
         named = {role: getattr(self, f"{role}_column") for role in _COLUMNS}
         return {role: column for role, column in named.items() if column is not None}
 
@@ -95,12 +95,12 @@ class InputOptions:
             return
         if self.id_column is not None:
             raise UsageError(
-                "expected one source of ids, found --id-column and --id-from; leave one out"
+                "expected one source of ids, found --id-column and --id-from; omit one of them"
             )
         if not self.id_from.startswith(_RELATIVE) or self.id_from == _RELATIVE:
             raise UsageError(
-                f"expected --id-from {_RELATIVE}BASE, found {self.id_from!r}; BASE is the folder "
-                "that ids are told from"
+                f"expected --id-from {_RELATIVE}BASE, found {self.id_from!r}; name the folder that "
+                "ids are relative to as BASE"
             )
         storage.canonical_uri(self.id_from.removeprefix(_RELATIVE))
 
@@ -113,7 +113,7 @@ class InputOptions:
             if value:
                 raise UsageError(
                     f"expected {option} only with a table of inputs, found it with a folder; name "
-                    "the table's --uri-column or --content-column, or leave it out"
+                    "the table's --uri-column or --content-column, or omit the option"
                 )
         for where in self.inputs:
             self._check_relative(storage.canonical_uri(where))
@@ -123,19 +123,19 @@ class InputOptions:
         if base is not None and not f"{uri.rstrip('/')}/".startswith(f"{base.rstrip('/')}/"):
             raise UsageError(
                 f"expected every --input below the base of --id-from, {base}, found {uri}; name a "
-                "base that holds them all"
+                "base that contains all of them"
             )
 
     def _check_table(self) -> None:
         if self.uri_column is None and self.content_column is None:
             raise UsageError(
                 "expected --uri-column or --content-column with a table of inputs, found neither; "
-                "name the column that holds the pictures' uris or their bytes"
+                "name the column with the pictures' uris or their bytes"
             )
         if self.uri_column is None and self.id_column is None:
             raise UsageError(
-                "expected --id-column with --content-column, found none; without a uri, rows have "
-                "no other name"
+                "expected --id-column with --content-column, found none; name a column with ids, "
+                "since rows without a uri have no other id"
             )
         if self.content_column is None and not self.allow_uri:
             raise UsageError(
@@ -145,23 +145,23 @@ class InputOptions:
         if self.uri_column is None and self.id_from is not None:
             raise UsageError("expected --uri-column with --id-from, found none; name the column")
         if self.input_table is not None and self.glob is not None:
-            raise UsageError("expected --glob with --input, found --input-table; leave it out")
+            raise UsageError("expected --glob with --input, found --input-table; omit --glob")
         self._check_csv_columns()
         for column, count in Counter(self.columns().values()).items():
             if count > 1:
                 raise UsageError(
-                    f"expected a column for each purpose, found {column} named {count} times; "
-                    "name each column once"
+                    f"expected a different column for each option, found {column} named {count} "
+                    "times; name each column once"
                 )
 
     def _check_csv_columns(self) -> None:
         if self.csv_columns and self.input_table is not None:
             raise UsageError(
-                "expected --input-columns with --input, found --input-table; leave it out"
+                "expected --input-columns with --input, found --input-table; omit --input-columns"
             )
         for column, count in Counter(self.csv_columns).items():
             if count > 1 or not column:
                 raise UsageError(
-                    f"expected a name of its own for each column in --input-columns, found "
-                    f"{column!r} {count} times; name them all, in their order"
+                    f"expected a unique name for each column in --input-columns, found {column!r} "
+                    f"{count} times; name all columns, in their order"
                 )

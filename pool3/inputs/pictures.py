@@ -1,7 +1,7 @@
-"""Which objects of a folder or glob are inputs, and which are set aside, counted by reason.
+"""Lists the pictures of a folder or glob; objects that are no inputs are set aside and counted.
 
-A folder means every file below it. Only names that writers of tables and file systems use for
-themselves are set aside: dot-names, ``_SUCCESS``, ``_temporary``, ``_delta_log`` and their like.
+A folder means every file below it. Only names that table writers and file systems reserve are set
+aside: names that start with a dot, ``_SUCCESS``, ``_temporary``, ``_delta_log`` and the like.
 ``_MG_0001.JPG`` is a photo.
 """
 
@@ -27,33 +27,38 @@ _WILDCARDS = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What an input holds: the objects sorted by uri, and how many were set aside and why."""
+    """The pictures of an input, sorted by uri, and counts of the objects set aside, by reason."""
 
     objects: tuple[StoredObject, ...]
     set_aside: dict[str, int]
 
 
 @dataclass(slots=True)
-class Aside:
-    """What a listing passed over: how many objects for which reason, and tables that it met.
+class SetAside:
+    """The objects that a listing sets aside.
 
-    The log of a table below a folder of pictures may be listed after its files; whoever listed
-    them sets them aside as ``table`` at the end, with `of_a_table`.
+    Attributes
+    ----------
+    reasons
+        Counts by reason.
+    tables
+        Folders below the input that are tables. Their log may be listed after their files, so the
+        caller sets the files aside at the end, with `is_in_table`.
     """
 
     reasons: Counter[str] = field(default_factory=Counter)
     tables: set[str] = field(default_factory=set)
 
-    def of_a_table(self, uri: str) -> bool:
-        """Tell whether an object lies in one of the tables."""
+    def is_in_table(self, uri: str) -> bool:
+        """Return whether an object belongs to one of the tables."""
         return any(uri.startswith(f"{table}/") for table in self.tables)
 
-    def described(self) -> str:
-        """Say in words why nothing may be left."""
+    def describe(self) -> str:
+        """Return the reasons as text, for the error of an input without pictures."""
         if not self.reasons:
             return "it is empty"
-        told = sorted(self.reasons.items())
-        return ", ".join(f"{count} set aside as {reason}" for reason, count in told)
+        counts = sorted(self.reasons.items())
+        return ", ".join(f"{count} set aside as {reason}" for reason, count in counts)
 
 
 def list_pictures(where: str, *, glob: str | None = None) -> Listing:
@@ -67,40 +72,40 @@ def list_pictures(where: str, *, glob: str | None = None) -> Listing:
     Raises
     ------
     UsageError
-        `where` does not exist or is a table, or no input is in it.
+        `where` does not exist, is a table, or contains no picture.
     """
-    aside = Aside()
-    found = list(pictures(where, glob=glob, aside=aside))
-    kept = [one for one in found if not aside.of_a_table(one.uri)]
-    if len(kept) < len(found):
-        aside.reasons["table"] += len(found) - len(kept)
-    if not kept:
-        raise nothing_found(where, aside)
-    return Listing(tuple(sorted(kept, key=lambda one: one.uri)), dict(aside.reasons))
+    aside = SetAside()
+    listed = list(pictures(where, glob=glob, aside=aside))
+    inputs = [picture for picture in listed if not aside.is_in_table(picture.uri)]
+    if len(inputs) < len(listed):
+        aside.reasons["table"] += len(listed) - len(inputs)
+    if not inputs:
+        raise no_pictures(where, aside)
+    return Listing(tuple(sorted(inputs, key=lambda picture: picture.uri)), dict(aside.reasons))
 
 
-def nothing_found(where: str, aside: Aside) -> UsageError:
+def no_pictures(where: str, aside: SetAside) -> UsageError:
     """Return the error of an input without a single picture."""
     return UsageError(
-        f"expected at least one picture in {where}, found none ({aside.described()}); check "
+        f"expected at least one picture in {where}, found none ({aside.describe()}); check "
         "--input and --glob"
     )
 
 
-def pictures(where: str, *, glob: str | None = None, aside: Aside) -> Iterator[StoredObject]:
+def pictures(where: str, *, glob: str | None = None, aside: SetAside) -> Iterator[StoredObject]:
     """Yield the inputs of an extraction as the store lists them, in no particular order.
 
     Parameters
     ----------
     where
         A folder, a single file, or a glob such as ``s3://lake/photos/**/*.jpg``. In a glob, ``*``
-        and ``?`` stay within a segment and ``**`` spans segments; a path that exists as it is
-        written is no glob, whatever its characters.
+        and ``?`` match within a segment and ``**`` spans segments. A path that exists literally is
+        not a glob, whatever its characters.
     glob
-        Narrows a folder: matched against the file name, or against the path below the folder when
-        it holds a ``/``.
+        Restricts a folder: matched against the file name, or against the path below the folder if
+        it has a ``/``.
     aside
-        Filled as the listing goes on.
+        Filled during the listing.
 
     Raises
     ------
@@ -110,9 +115,9 @@ def pictures(where: str, *, glob: str | None = None, aside: Aside) -> Iterator[S
     root, pattern = root_and_pattern(where)
     try:
         require_no_table(root)
-        for found in storage.list_objects(root):
-            if _is_input(found.uri, root, pattern, glob, aside):
-                yield found
+        for entry in storage.list_objects(root):
+            if _is_input(entry.uri, root, pattern, glob, aside):
+                yield entry
     except NotFound as error:
         raise UsageError(
             f"expected a folder, a file or a glob of pictures, found nothing at {root}; check "
@@ -121,7 +126,7 @@ def pictures(where: str, *, glob: str | None = None, aside: Aside) -> Iterator[S
 
 
 def root_and_pattern(where: str) -> tuple[str, re.Pattern[str] | None]:
-    """Return the folder or file that a place begins at, and for a glob what lies below it."""
+    """Return the folder or file to list, and for a glob the pattern of paths below it."""
     uri = storage.canonical_uri(where)
     if _WILDCARDS.search(uri) is None or storage.exists(uri) or storage.is_directory(uri):
         return uri, None
@@ -132,7 +137,7 @@ def root_and_pattern(where: str) -> tuple[str, re.Pattern[str] | None]:
 
 
 def _is_input(
-    uri: str, root: str, pattern: re.Pattern[str] | None, glob: str | None, aside: Aside
+    uri: str, root: str, pattern: re.Pattern[str] | None, glob: str | None, aside: SetAside
 ) -> bool:
     below = uri.removeprefix(root).lstrip("/") or storage.name_of(uri)
     segments = below.split("/")

@@ -1,8 +1,9 @@
-"""Uris that come from the rows of a table: which may be fetched, and why others may not.
+"""Checks which uris from the rows of a table may be fetched.
 
-A row is data that somebody else wrote. No parser that takes options ever sees it: what could carry
-credentials, options or a way out of the allowed places is refused, and `%` and `#` stay ordinary
-characters. A local path is judged by its text; links below an allowed folder are followed.
+A row is untrusted data. No parser that accepts options sees it: a uri that could contain
+credentials or options, or lead out of the allowed prefixes, is refused, and `%` and `#` are
+ordinary characters. A local path is checked by its text; links below an allowed folder are
+followed.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ NO_URI = "no uri"
 
 
 class RowUri(NamedTuple):
-    """A uri as it goes into the table, and why it may not be fetched (None when it may)."""
+    """A uri as it is stored in the table, and why it must not be fetched (None if it may be)."""
 
     uri: str
     refused: str | None
 
 
 class RowUris:
-    """Judges uris against the prefixes that the user allowed.
+    """Checks uris against the prefixes that the user allowed.
 
     Parameters
     ----------
     allowed
-        Folders, local or remote; what lies below one of them may be fetched.
+        Folders, local or remote; uris below one of them may be fetched.
 
     Examples
     --------
@@ -47,10 +48,10 @@ class RowUris:
     """
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        self._allowed = tuple(f"{storage.canonical_uri(one).rstrip('/')}/" for one in allowed)
+        self._allowed = tuple(f"{storage.canonical_uri(prefix).rstrip('/')}/" for prefix in allowed)
 
     def judge(self, text: str | None) -> RowUri:
-        """Return the uri that the table shows, canonical if it may be fetched, and the refusal."""
+        """Return the uri to store, canonical if it may be fetched, and the reason of a refusal."""
         if not text:
             return RowUri("", NO_URI)
         refused = _refusal(text)
@@ -66,7 +67,7 @@ class RowUris:
 
 
 def _refusal(text: str) -> str | None:
-    """Return what is wrong with the text itself, whatever is allowed."""
+    """Return why the text itself is refused, whatever the prefixes; None if it is not."""
     segments = text.split("/")
     if "\0" in text or ".." in segments or segments[-1] in ("", "."):
         return "a NUL character, a '..' segment or no name at its end"
@@ -95,7 +96,7 @@ def _remote_refusal(scheme: str, rest: str) -> str | None:
 
 
 def _without_secrets(text: str) -> str:
-    """Return a refused uri as a table may show it; a digest keeps two of them apart."""
+    """Return a refused uri without secrets; a digest distinguishes uris that then look the same."""
     if text.startswith("/"):
         return text
     shown = re.sub(r"(?<=//)[^/]*@", "***@", text, count=1)

@@ -1,4 +1,4 @@
-"""Rows of work: what each input is called, where it is, and what is known of it already."""
+"""Input rows: one row per picture with its id, its uri, and the attributes given by the input."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _FIELDS = [
     pa.field("size", pa.int64()),
     pa.field("etag", pa.string()),
     pa.field("modified_at", UTC_TIME),
-    pa.field("refused", pa.string()),  # why the uri may not be fetched
+    pa.field("refused", pa.string()),  # why the uri must not be fetched
     pa.field("position", pa.int64(), nullable=False),  # order in the input, unique, with gaps
 ]
 
-#: A position is the number of the file times this, plus the row in it.
-ROWS_A_FILE = 1 << 40
+#: A position is the number of the file times this, plus the row in the file.
+POSITIONS_PER_FILE = 1 << 40
 _OUTPUT_BYTES = 32 << 20
 
 
 def row_schema(
     *, digest: bool = False, content: bool = False, meta: pa.StructType | None = None
 ) -> pa.Schema:
-    """Return the columns of rows of work.
+    """Return the columns of input rows.
 
     Parameters
     ----------
     digest, content
-        Whether the SHA-256 of the bytes stands in the rows, and whether the bytes do.
+        Whether the rows have the SHA-256 of the bytes, and whether they have the bytes.
     meta
-        Type of the columns that are carried along.
+        Type of the carried columns.
     """
     fields = list(_FIELDS)
     if digest:
@@ -67,19 +67,19 @@ def relative_id(uri: str, base: str) -> str | None:
 
 
 class RowMaker:
-    """Turns rows of a table of inputs into rows of work.
+    """Turns rows of a table of inputs into input rows.
 
     Parameters
     ----------
     columns
-        Of the table.
+        Columns of the table.
     options
-        What the user asked for.
+        Options of the run.
     sources
-        Number of the first file and uri of each table of the input. The table's uri stands for the
-        uri of rows that bring their bytes and have none.
+        Number of the first file and uri of each table of the input. Rows that have bytes and no uri
+        get the uri of their table.
     content
-        Whether the rows hold the bytes of an input that has them, beside their digest.
+        Whether the rows have the bytes, if the input has any, besides their digest.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class RowMaker:
         content: bool = False,
     ) -> None:
         self._columns = columns
-        self._starts = [number * ROWS_A_FILE for number, _ in sources]
+        self._starts = [number * POSITIONS_PER_FILE for number, _ in sources]
         self._sources = [uri for _, uri in sources]
         self._uris = RowUris(options.allow_uri)
         self._base = options.base
@@ -99,7 +99,7 @@ class RowMaker:
         self.schema = row_schema(digest=has_bytes, content=content and has_bytes, meta=columns.meta)
 
     def rows(self, batch: pa.RecordBatch, positions: pa.Array) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of work of a batch, in pieces of some 32 MB.
+        """Yield the input rows of a batch, in batches of at most about 32 MB.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class RowMaker:
         Raises
         ------
         UsageError
-            An id is missing, or a size or time is none.
+            An id is missing, or a size or time is invalid.
         """
         rows = self._all_rows(batch, positions)
         count = max(1, rows.num_rows * _OUTPUT_BYTES // max(rows.nbytes, _OUTPUT_BYTES))
@@ -156,12 +156,12 @@ class RowMaker:
     def _named(
         self, batch: pa.RecordBatch, positions: pa.Array
     ) -> tuple[list[str], list[str | None], list[str]]:
-        """Return uris, refusals, and the ids that follow from the uris."""
+        """Return uris, reasons of refusal, and ids derived from the uris."""
         texts = self._column(batch, "uri")
-        given = [None] * batch.num_rows if texts is None else texts.to_pylist()
+        values = [None] * batch.num_rows if texts is None else texts.to_pylist()
         has_bytes = "content" in self._columns.roles
         uris, refusals, names = [], [], []
-        for text, position in zip(given, positions.to_pylist(), strict=True):
+        for text, position in zip(values, positions.to_pylist(), strict=True):
             uri, refused = self._uris.judge(text)
             name = uri
             if refused is None or (has_bytes and uri):
@@ -172,7 +172,7 @@ class RowMaker:
                     name = below
             uris.append(uri or self._source(position))
             refusals.append(None if has_bytes else refused)
-            names.append(name or f"{self._source(position)}#{told_position(position)}")
+            names.append(name or f"{self._source(position)}#{describe_position(position)}")
         return uris, refusals, names
 
     def _ids(self, batch: pa.RecordBatch, names: list[str], positions: pa.Array) -> pa.Array:
@@ -185,8 +185,8 @@ class RowMaker:
             position = positions[missing].as_py()
             raise UsageError(
                 f"expected an id in each row, found none in column {self._columns.roles['id']} of "
-                f"{self._source(position)}, {told_position(position)}; fill it or leave the row "
-                "out with --input-where"
+                f"{self._source(position)}, {describe_position(position)}; fill it or exclude "
+                "the row with --input-where"
             )
         return ids
 
@@ -198,7 +198,7 @@ class RowMaker:
         if column is None:
             return None
         if is_text(column.type):
-            # Some writers say the zone and some do not; without one, it is UTC.
+            # Some writers omit the zone; then the time is UTC.
             zone = pc.match_substring_regex(column, r":\d\d.*(Z|[+-]\d\d(:?\d\d)?)$")
             column = pc.if_else(zone, column, pc.binary_join_element_wise(column, "Z", ""))
             batch = batch.set_column(
@@ -219,7 +219,7 @@ class RowMaker:
         except pa.ArrowInvalid as error:
             raise UsageError(
                 f"expected {what} in column {self._columns.roles[role]} of the input, found "
-                f"something else ({str(error).splitlines()[0]}); correct it or name another column"
+                f"another value ({str(error).splitlines()[0]}); correct it or name another column"
             ) from error
 
     def _etags(self, batch: pa.RecordBatch) -> pa.Array | None:
@@ -236,14 +236,14 @@ class RowMaker:
 
 
 def _digests(content: pa.Array) -> pa.Array:
-    """Return the hexadecimal SHA-256 of each value, without a copy of the bytes."""
-    found = [hashlib.sha256(one.as_buffer()).hexdigest() for one in content]
-    return pa.array(found, pa.string())
+    """Return the hexadecimal SHA-256 of each value, without copying the bytes."""
+    digests = [hashlib.sha256(value.as_buffer()).hexdigest() for value in content]
+    return pa.array(digests, pa.string())
 
 
-def told_position(position: int) -> str:
-    """Return a position as a person counts it."""
-    file, row = divmod(position, ROWS_A_FILE)
+def describe_position(position: int) -> str:
+    """Return a position as text, with file and row counted from 1."""
+    file, row = divmod(position, POSITIONS_PER_FILE)
     return f"row {row + 1} of file {file + 1}"
 
 

@@ -1,8 +1,8 @@
-"""S3 Inventory: the listing of a bucket that S3 itself writes, as CSV or Parquet without headers.
+"""S3 Inventory: the listing of a bucket that S3 itself writes, as CSV without a header or Parquet.
 
-Its ``manifest.json`` tells the columns and the files. Bucket and key of each row become one more
-column, ``uri``, so that a run asks the bucket itself for nothing but pictures. Whoever can write
-the manifest decides which files are read, as with every table of inputs.
+Its ``manifest.json`` names the columns and the files. Bucket and key of each row become one more
+column, ``uri``, so that a run requests nothing but pictures from the bucket. Whoever can write the
+manifest decides which files are read, as with every table of inputs.
 
 Reference: "Amazon S3 inventory" in the user guide of Amazon S3.
 """
@@ -25,27 +25,27 @@ _ARN = "arn:aws:s3:::"
 
 
 def read_manifest(uri: str) -> dict[str, Any] | None:
-    """Return the manifest of an inventory, None where `uri` is something else.
+    """Return the manifest of an inventory, None if `uri` is something else.
 
     Raises
     ------
     UsageError
-        It is one, of a format that is not read.
+        The inventory has a format that is not supported.
     """
     if storage.name_of(uri) != MANIFEST:
         return None
     try:
-        found = json.loads(storage.fetch(uri, max_bytes=_MOST_BYTES))
+        manifest = json.loads(storage.fetch(uri, max_bytes=_MOST_BYTES))
     except (StorageError, ValueError):
         return None
-    if not isinstance(found, dict) or not {"fileFormat", "fileSchema", "files"} <= set(found):
+    if not isinstance(manifest, dict) or not {"fileFormat", "fileSchema", "files"} <= set(manifest):
         return None
-    if found["fileFormat"] not in ("CSV", "Parquet"):
+    if manifest["fileFormat"] not in ("CSV", "Parquet"):
         raise UsageError(
-            f"expected an inventory as CSV or Parquet, found {found['fileFormat']} in {uri}; have "
-            "S3 write one of those"
+            f"expected an inventory as CSV or Parquet, found {manifest['fileFormat']} in {uri}; "
+            "configure the inventory for one of these formats"
         )
-    return found
+    return manifest
 
 
 def inventory_files(manifest: dict[str, Any]) -> list[tuple[str, int]]:
@@ -70,9 +70,9 @@ def with_uris(batch: pa.RecordBatch, *, escaped: bool) -> pa.RecordBatch:
     Parameters
     ----------
     batch
-        With the bucket and the key of each object, under the names that S3 gives them.
+        Rows with the bucket and the key of each object, under the column names of S3.
     escaped
-        Whether keys are URL-encoded, as they are in CSV: a space is a ``+``.
+        Whether keys are URL-encoded, as in CSV, where a space is a ``+``.
     """
     names = {name.lower(): name for name in batch.schema.names}
     if not {"bucket", "key"} <= set(names):

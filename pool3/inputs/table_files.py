@@ -1,4 +1,4 @@
-"""The files of a table of inputs, and their shares: what one task reads of one file."""
+"""The files of a table of inputs, and their shares: the rows of a file that one task reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.inputs.lake_tables import DELTA, kind_around, table_kind
-from pool3.inputs.pictures import Aside, nothing_found, pictures, root_and_pattern
+from pool3.inputs.pictures import SetAside, no_pictures, pictures, root_and_pattern
 from pool3.inputs.s3_inventory import csv_columns as inventory_columns
 from pool3.inputs.s3_inventory import inventory_files, read_manifest
 from pool3.inputs.types import carried_struct
@@ -39,28 +39,39 @@ _FORMATS = {
 }
 _SUFFIX = re.compile(rf"\.({'|'.join(_FORMATS)})(\.gz|\.zst|\.bz2)?", re.IGNORECASE)
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-#: What a reader must do beyond reading the Parquet files that the log names.
+#: Features of Delta tables that require more than reading the Parquet files of the log.
 _UNREAD_FEATURES = frozenset({"deletionVectors", "columnMapping"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """What one task reads: part `part` of `parts` of the row groups of one file.
+    """The rows of one file that one task reads.
 
-    `number` is the file's place among all files of the input; `constants` are the values of
-    columns that stand in the table's log rather than in the file; `columns` names those of a CSV
-    file without a header; `keyed` says that the rows are of an S3 Inventory, which has no uris.
+    Attributes
+    ----------
+    source
+        Uri of the table, for errors.
+    number
+        Index of the file among all files of the input.
+    split, n_splits
+        The share is split `split` of `n_splits` of the row groups.
+    constants
+        Values of columns that are in the table's log or folder names and not in the file.
+    columns
+        Column names of a CSV file without a header.
+    is_inventory
+        Whether the rows are those of an S3 Inventory, which has buckets and keys instead of uris.
     """
 
     source: str
     file: str
     format: str
     number: int
-    part: int = 0
-    parts: int = 1
+    split: int = 0
+    n_splits: int = 1
     constants: Mapping[str, str | None] = field(default_factory=dict)
     columns: Sequence[str] = ()
-    keyed: bool = False
+    is_inventory: bool = False
 
     def to_json(self) -> str:
         """Return the share as a line of JSON."""
@@ -74,9 +85,9 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class TableInput:
-    """One table of inputs: its canonical uri, its shares, what was set aside, and the schema.
+    """One table of inputs: its canonical uri, shares, bytes, objects set aside, and schema.
 
-    `schema` is None when only the files themselves tell it.
+    `schema` is None if it has to be read from the files.
     """
 
     uri: str
@@ -97,25 +108,25 @@ def table_input(
         A Delta table; a file, glob or folder of Parquet, CSV or JSON lines; or the manifest of an
         S3 Inventory.
     glob
-        Narrows a folder.
+        Restricts a folder.
     first_number
         Number of the table's first file among all files of the input.
     csv_columns
-        Of CSV files without a header.
+        Column names of CSV files without a header.
 
     Raises
     ------
     UsageError
-        There is no such file, it is of another format, or it belongs to a table that is not read
-        as loose files.
+        There is no such file, it has another format, or it belongs to a table whose files must not
+        be read directly.
     """
     root, pattern = root_and_pattern(where)
     kind = table_kind(root)
     if kind == DELTA and pattern is None:
         if glob is not None:
             raise UsageError(
-                f"expected --glob with a folder of files, found the Delta table {root}; leave "
-                "--glob out and narrow the rows with --input-where"
+                f"expected --glob with a folder of files, found the Delta table {root}; omit "
+                "--glob and select rows with --input-where"
             )
         return _delta_input(root, first_number)
     manifest = read_manifest(root) if pattern is None else None
@@ -123,70 +134,68 @@ def table_input(
         return _inventory_input(root, manifest, first_number)
     around = (root, kind) if kind is not None else kind_around(root)
     if around is not None:
-        raise _loose_files(root, *around)
-    found = _file_input(where, root, glob, first_number)
-    return _with_columns(found, csv_columns) if csv_columns else found
+        raise _files_of_table(root, *around)
+    table = _file_input(where, root, glob, first_number)
+    return _with_columns(table, csv_columns) if csv_columns else table
 
 
-def _loose_files(root: str, folder: str, kind: str) -> UsageError:
+def _files_of_table(root: str, folder: str, kind: str) -> UsageError:
     remedy = (
         f"name {folder} itself"
         if kind == DELTA
         else "read it in Spark's catalog with --input-table, or export it to Parquet"
     )
     return UsageError(
-        f"expected a Delta table or files that no table's log governs, found {root} in the {kind} "
+        f"expected a Delta table or files outside of any table, found {root} in the {kind} "
         f"table {folder}; {remedy}"
     )
 
 
 def _file_input(where: str, root: str, glob: str | None, first_number: int) -> TableInput:
-    aside = Aside()
-    found = sorted(pictures(where, glob=glob, aside=aside), key=lambda one: one.uri)
+    aside = SetAside()
+    files = sorted(pictures(where, glob=glob, aside=aside), key=lambda file: file.uri)
     for folder in sorted(aside.tables):
-        raise _loose_files(root, folder, str(table_kind(folder)))
+        raise _files_of_table(root, folder, str(table_kind(folder)))
     reasons = Counter(aside.reasons)
     shares: list[Share] = []
     size = 0
     number = first_number
-    for one in found:
-        form = format_of(one.uri)
-        reason = "not_a_table" if form is None else "empty_file" if one.size == 0 else None
+    for file in files:
+        form = format_of(file.uri)
+        reason = "not_a_table" if form is None else "empty_file" if file.size == 0 else None
         if form is None or reason is not None:
             reasons[str(reason)] += 1
             continue
-        constants = _folder_values(one.uri.removeprefix(root))
+        constants = _folder_values(file.uri.removeprefix(root))
         if shares and constants.keys() != shares[0].constants.keys():
             raise UsageError(
                 f"expected the same NAME=VALUE folders above every file in {root}, found others "
-                f"above {one.uri} than above {shares[0].file}; name one of them as --input"
+                f"above {file.uri} than above {shares[0].file}; name one of them as --input"
             )
-        shares += _shares(root, one.uri, one.size, form, number, constants)
+        shares += _shares(root, file.uri, file.size, form, number, constants)
         number += 1
-        size += one.size
+        size += file.size
     if not shares:
-        told = Aside(reasons)
-        raise UsageError(
-            f"{nothing_found(where, told)}; a table is a file of {', '.join(sorted(_FORMATS))}"
-        )
+        error = no_pictures(where, SetAside(reasons))
+        raise UsageError(f"{error}; a table is a file of {', '.join(sorted(_FORMATS))}")
     return TableInput(root, tuple(shares), size, dict(reasons), None)
 
 
 def _with_columns(table: TableInput, columns: Sequence[str]) -> TableInput:
-    """Name the columns of files that do not name them themselves."""
+    """Set the column names of CSV files without a header."""
     for share in table.shares:
         if share.format != CSV:
             raise UsageError(
-                f"expected CSV files with --input-columns, found {share.file}; leave the option out"
+                f"expected CSV files with --input-columns, found {share.file}; omit the option"
             )
     return replace(table, shares=tuple(replace(share, columns=columns) for share in table.shares))
 
 
 def _inventory_input(root: str, manifest: dict[str, Any], first_number: int) -> TableInput:
     columns = inventory_columns(manifest)
-    files = [one for one in inventory_files(manifest) if one[1] > 0]
+    files = [(file, size) for file, size in inventory_files(manifest) if size > 0]
     shares = [
-        replace(share, columns=columns, keyed=True)
+        replace(share, columns=columns, is_inventory=True)
         for number, (file, size) in enumerate(files, start=first_number)
         for share in _shares(root, file, size, CSV if columns else PARQUET, number)
     ]
@@ -196,13 +205,13 @@ def _inventory_input(root: str, manifest: dict[str, Any], first_number: int) -> 
 
 
 def _folder_values(below: str) -> dict[str, str | None]:
-    """Return what folders such as ``day=2026-01-31`` say of the rows of a file below them."""
+    """Return the column values from folder names such as ``day=2026-01-31``."""
     pairs = [segment.partition("=") for segment in below.split("/")[:-1] if "=" in segment]
     return {name: None if value == _HIVE_NULL else unquote(value) for name, _, value in pairs}
 
 
 def format_of(uri: str) -> str | None:
-    """Return the format that a file's name tells, None for another."""
+    """Return the format that a file's name indicates, None if it is not supported."""
     name = storage.name_of(uri)
     match = _SUFFIX.search(name)
     if match is None or match.end() != len(name):
@@ -219,15 +228,15 @@ def _shares(
     number: int,
     constants: Mapping[str, str | None] | None = None,
 ) -> Iterator[Share]:
-    parts = max(1, math.ceil(size / SHARE_BYTES)) if form == PARQUET else 1
-    for part in range(parts):
+    n_splits = max(1, math.ceil(size / SHARE_BYTES)) if form == PARQUET else 1
+    for split in range(n_splits):
         yield Share(
             source=source,
             file=file,
             format=form,
             number=number,
-            part=part,
-            parts=parts,
+            split=split,
+            n_splits=n_splits,
             constants=constants or {},
         )
 
@@ -242,12 +251,12 @@ def _delta_input(root: str, first_number: int) -> TableInput:
     shares: list[Share] = []
     size = 0
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    for offset, action in enumerate(sorted(actions, key=lambda one: str(one["path"]))):
+    for offset, action in enumerate(sorted(actions, key=lambda action: str(action["path"]))):
         constants = {name: _text(action[f"partition.{name}"]) for name in partitions}
         file = storage.join(root, unquote(action["path"]))
-        bytes_ = action["size_bytes"]
-        shares += _shares(root, file, bytes_, PARQUET, first_number + offset, constants)
-        size += bytes_
+        file_size = action["size_bytes"]
+        shares += _shares(root, file, file_size, PARQUET, first_number + offset, constants)
+        size += file_size
     if not shares:
         raise UsageError(f"expected rows in the Delta table {root}, found none; check --input")
     return TableInput(root, tuple(shares), size, {}, schema)
@@ -258,7 +267,7 @@ def _text(value: object) -> str | None:
 
 
 def _require_plain(root: str, table: DeltaTable) -> None:
-    """Raise when the files alone do not hold what the table's version holds."""
+    """Raise `UsageError` if the rows of a version do not follow from its files alone."""
     features = set(table.protocol().reader_features or ()) & _UNREAD_FEATURES
     mapping = table.metadata().configuration.get("delta.columnMapping.mode", "none")
     if mapping == "none":
@@ -275,9 +284,11 @@ def _require_plain(root: str, table: DeltaTable) -> None:
 
 def require_same(first: pa.Schema, other: pa.Schema, source: str) -> None:
     """Raise `UsageError` when one of several tables of inputs has other columns than the first."""
-    expected, found = carried_struct(first), carried_struct(other)
-    if {one.name: one.type for one in expected} != {one.name: one.type for one in found}:
+    expected, actual = carried_struct(first), carried_struct(other)
+    if {field.name: field.type for field in expected} != {
+        field.name: field.type for field in actual
+    }:
         raise UsageError(
-            f"expected the same columns in every table of inputs, {expected}, found {found} in "
-            f"{source}; run the job once for each"
+            f"expected the same columns in every table of inputs, {expected}, found {actual} in "
+            f"{source}; run the job once for each table"
         )

@@ -1,8 +1,8 @@
-"""Which types a column of an input may have, and what they become in the feature table.
+"""The types that a column of an input may have, and their types in the feature table.
 
-Delta tables know neither unsigned numbers nor dictionaries nor times finer than a microsecond:
-unsigned numbers are widened, dictionaries decoded, nanoseconds cut off. What has no lossless place
-is an error that names the column.
+Delta tables have no unsigned numbers, no dictionaries and no times finer than a microsecond:
+unsigned numbers are widened, dictionaries are decoded, nanoseconds are truncated. A type without a
+lossless equivalent is an error that names the column.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pyarrow import types
 
 from pool3.errors import UsageError
 
-_KEPT = frozenset(
+_UNCHANGED = frozenset(
     {pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64()}
 )
 _WIDENED = {
@@ -29,12 +29,12 @@ _MOST_DIGITS = 38
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Tell whether a column holds text."""
+    """Return whether a column has text."""
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Tell whether a column holds bytes."""
+    """Return whether a column has bytes."""
     return bool(
         types.is_binary(kind)
         or types.is_large_binary(kind)
@@ -47,14 +47,14 @@ _BY_TEST = ((is_text, pa.string()), (is_bytes, pa.binary()), (types.is_date, pa.
 
 
 def carried_type(kind: pa.DataType, column: str) -> pa.DataType:
-    """Return the type under which the feature table carries a column, nested types included.
+    """Return the type of a carried column in the feature table, nested types included.
 
     Parameters
     ----------
     kind
-        The type that the input has.
+        Type in the input.
     column
-        Its name, for the error.
+        Name of the column, for the error.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def carried_type(kind: pa.DataType, column: str) -> pa.DataType:
     if carried is None:
         raise UsageError(
             f"expected a type that a Delta table can carry in column {column}, found {kind}; cast "
-            "or leave out the column"
+            "or drop the column"
         )
     return carried
 
@@ -81,12 +81,12 @@ def _plain(kind: pa.DataType) -> pa.DataType | None:
     if types.is_timestamp(kind):
         return pa.timestamp("us", None if kind.tz is None else "UTC")
     if types.is_decimal(kind):
-        kept = kind.precision <= _MOST_DIGITS and kind.scale >= 0
-        return pa.decimal128(kind.precision, kind.scale) if kept else None
-    for holds, carried in _BY_TEST:
-        if holds(kind):
+        fits = kind.precision <= _MOST_DIGITS and kind.scale >= 0
+        return pa.decimal128(kind.precision, kind.scale) if fits else None
+    for is_kind, carried in _BY_TEST:
+        if is_kind(kind):
             return carried
-    return kind if kind in _KEPT else _WIDENED.get(kind)
+    return kind if kind in _UNCHANGED else _WIDENED.get(kind)
 
 
 def _nested(kind: pa.DataType, column: str) -> pa.DataType | None:
@@ -105,13 +105,18 @@ def _nested(kind: pa.DataType, column: str) -> pa.DataType | None:
 
 
 def carried_struct(fields: Iterable[pa.Field], column: str | None = None) -> pa.StructType:
-    """Return carried fields as one struct; `column` is the struct's own name, if it has one.
+    """Return fields under their carried types as one struct.
+
+    Parameters
+    ----------
+    column
+        Name of the struct itself, for errors; None for the columns of a table.
 
     Raises
     ------
     UsageError
-        A type cannot be carried, or two names differ only in case, which a Delta table takes for
-        the same.
+        A type cannot be carried, or two names differ only in case, which a Delta table does not
+        distinguish.
     """
     fields = list(fields)
     prefix = "" if column is None else f"{column}."
@@ -131,7 +136,7 @@ def carried_struct(fields: Iterable[pa.Field], column: str | None = None) -> pa.
 
 
 def cast(array: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    """Return an array under its carried type; only what is finer than a microsecond is lost."""
+    """Return an array under its carried type; times are truncated to microseconds."""
     if array.type == kind:
         return array
     options = pc.CastOptions(kind, allow_time_truncate=True)

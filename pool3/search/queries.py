@@ -132,7 +132,7 @@ def labels_of(where: str, column: str) -> dict[str, str | None]:
     for file in queries.table.files:
         for batch in queries.table.read(file, None):
             rows = pa.Table.from_batches([batch]).drop_columns(["features"])
-            values = column_of(rows, rows.schema, column, asked_by="--labels")
+            values = column_of(rows, rows.schema, column, argument="--labels")
             ids = pc.cast(rows.column(queries.id_column), pa.string())
             texts = pc.cast(values, pa.string())
             labels.update(zip(ids.to_pylist(), texts.to_pylist(), strict=True))

@@ -7,7 +7,7 @@ from the environment and the usual provider chains, never from a uri. What is wr
 or not at all. Delta tables are in `pool3.storage.tables`.
 """
 
-from pool3.storage.cache import HeldFile, verified_bytes, verified_file
+from pool3.storage.cache import PinnedFile, verified_bytes, verified_file
 from pool3.storage.cache_room import cache_limit
 from pool3.storage.objects import (
     StoredObject,
@@ -24,7 +24,7 @@ from pool3.storage.ranged import fetch_ranges
 from pool3.storage.uris import canonical_uri, is_local, join, name_of
 
 __all__ = [
-    "HeldFile",
+    "PinnedFile",
     "StoredObject",
     "cache_limit",
     "canonical_uri",

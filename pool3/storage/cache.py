@@ -33,7 +33,7 @@ _DEADLINE_S = 3600.0
 _STALL_S = 30.0
 
 
-class HeldFile:
+class PinnedFile:
     """A checked local file that no process evicts as long as this object lives.
 
     Use it as a context, close it, or forget it. `verified_file` makes it.
@@ -52,14 +52,14 @@ class HeldFile:
         if self._release is not None:
             self._release()
 
-    def __enter__(self) -> HeldFile:
+    def __enter__(self) -> PinnedFile:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def verified_file(uri: str, *, sha256: str, size: int, max_bytes: int | None = None) -> HeldFile:
+def verified_file(uri: str, *, sha256: str, size: int, max_bytes: int | None = None) -> PinnedFile:
     """Return a local file whose bytes are known to be those that a manifest names, and hold it.
 
     A local object is its own file; it is read through once and the result remembered as long as
@@ -84,7 +84,7 @@ def verified_file(uri: str, *, sha256: str, size: int, max_bytes: int | None = N
         The cache may not hold so much besides what is in use.
     """
     if is_local(uri):
-        return HeldFile(_verified_in_place(Path(uri), sha256, size))
+        return PinnedFile(_verified_in_place(Path(uri), sha256, size))
     limit = cache_limit(max_bytes)
     cached = objects_folder() / sha256[:2] / sha256
     try:
@@ -151,14 +151,14 @@ def _remember(marker: Path) -> None:
         return  # a read-only home costs another reading next time, nothing else
 
 
-def _held(path: Path, size: int) -> HeldFile | None:
+def _held(path: Path, size: int) -> PinnedFile | None:
     """Hold a cached file; None where it is not there, or not whole."""
     while True:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        held = HeldFile(path, descriptor)
+        held = PinnedFile(path, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if not os.fstat(descriptor).st_nlink:
             held.close()  # evicted between the opening and the lock
@@ -177,11 +177,11 @@ def _mark_used(descriptor: int) -> None:
         os.utime(descriptor, ns=(now, now))
 
 
-def _downloaded(uri: str, target: Path, sha256: str, size: int, limit: int | None) -> HeldFile:
+def _downloaded(uri: str, target: Path, sha256: str, size: int, limit: int | None) -> PinnedFile:
     """Download into a file of a passing name, which is held before it gets its own."""
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = reserve(target.parent, size, limit, uri)
-    held = HeldFile(target, descriptor)
+    held = PinnedFile(target, descriptor)
     try:
         with open(descriptor, "wb", closefd=False) as file:
             digest = _fill(file, uri, size)

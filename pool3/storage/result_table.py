@@ -119,5 +119,5 @@ def replace_rows(
         removed=[] if table is None else table_files(table),
         read_version=read_version,
         run_id=run_id,
-        facts={"job": job, "run_id": run_id},
+        custom_metadata={"job": job, "run_id": run_id},
     )

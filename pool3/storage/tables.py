@@ -79,7 +79,7 @@ def commit(
     removed: Sequence[TableFile],
     read_version: int | None,
     run_id: str,
-    facts: Mapping[str, str],
+    custom_metadata: Mapping[str, str],
     data_change: bool = True,
 ) -> int:
     """Publish files and withdraw others in one commit; returns the new version of the table.
@@ -94,7 +94,7 @@ def commit(
         The version that the writer began from, None when there was no table.
     run_id
         Recorded as an application transaction, so that the log tells which runs are in.
-    facts
+    custom_metadata
         Recorded in the commit for a person who reads the history.
     data_change
         False where the added files hold the very rows of the removed ones, so that whoever follows
@@ -106,7 +106,7 @@ def commit(
         When another writer changed the same files first; the table is as that writer left it.
     """
     properties = CommitProperties(
-        custom_metadata=dict(facts), app_transactions=[Transaction(f"pool3:{run_id}", 1)]
+        custom_metadata=dict(custom_metadata), app_transactions=[Transaction(f"pool3:{run_id}", 1)]
     )
     delta_schema = Schema.from_arrow(schema)
     now_ms = int(time.time() * 1000)

@@ -103,7 +103,7 @@ class LakeTable:
             removed=removed,
             read_version=None if table is None else table.version,
             run_id=uuid.uuid4().hex,
-            facts={"job": "test"},
+            custom_metadata={"job": "test"},
         )
 
     def _write(self, ids: Sequence[str]) -> TableFile:

@@ -58,15 +58,15 @@ def config(tmp_path: Path, colour_model: str) -> ExtractConfig:
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The columns of what a run compares, and small blocks, so that tasks share them."""
     found = []
-    planned = plan.planned
+    plan_actions = plan.plan_actions
 
     def watched(inputs: DataFrame, *rest: Any) -> DataFrame:
         found.append(inputs.columns)
-        return planned(inputs, *rest)
+        return plan_actions(inputs, *rest)
 
-    monkeypatch.setattr("jobs.steps.extract.compare.planned", watched)
-    monkeypatch.setattr(contents, "ROWS_A_BLOCK", 16)
-    monkeypatch.setattr(plan, "ROWS_A_BLOCK", 16)
+    monkeypatch.setattr("jobs.steps.extract.compare.plan_actions", watched)
+    monkeypatch.setattr(contents, "ROWS_PER_BLOCK", 16)
+    monkeypatch.setattr(plan, "ROWS_PER_BLOCK", 16)
     monkeypatch.setattr(layout, "FEWEST_PICTURES", 10)
     return found
 

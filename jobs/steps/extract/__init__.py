@@ -1,1 +1,1 @@
-"""The steps of extract-features on the driver."""
+"""The driver side of extract-features."""

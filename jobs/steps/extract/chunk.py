@@ -1,11 +1,11 @@
-"""One chunk of an extraction: its tasks run, the files that they touch rewritten, one commit."""
+"""Runs one chunk of an extraction: extracts, rewrites files with replaced rows, and commits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -14,29 +14,32 @@ from jobs.steps.extract.report import require_every_input
 from jobs.steps.tasks import gather
 from pool3.extract.actions import REPLACED
 from pool3.extract.layout import Unit
+from pool3.extract.reuse import ExistingContent
 from pool3.extract.task_summary import TaskSummary
 from pool3.features.table import FeatureTable
 from pool3.storage.tables import TableFile, commit
-from udfs.extract import ExtractSettings, extract_part
+from udfs.extract import ExtractSettings, extract_partition
 from udfs.rewrite import rewrite
 
 
 @dataclass(kw_only=True)
 class ChunkRunner:
-    """Runs chunk after chunk on one version of a table, and commits each.
+    """Runs the chunks of an extraction and commits each of them.
 
     Attributes
     ----------
     table
         The version that the run began from, None when the run makes the table.
     plan
-        All rows of the plan; `todo` are those to extract, with their ``task``.
+        All rows of the plan.
     contents
-        What gives rows their bytes, None where they are fetched.
-    graph, known
-        Spark broadcasts; see `udfs.extract.extract_part`.
+        Adds the bytes to rows whose input contains them, None where pictures are fetched.
+    todo
+        The rows to extract, with their ``task``.
+    graph, existing
+        See `udfs.extract.extract_partition`.
     version
-        The newest version of the table; each commit moves it on.
+        The newest version of the table; each commit updates it.
     """
 
     spark: SparkSession
@@ -46,21 +49,21 @@ class ChunkRunner:
     plan: DataFrame
     contents: InputContents | None
     todo: DataFrame
-    graph: Any
-    known: Any
+    graph: Broadcast[bytes]
+    existing: Broadcast[ExistingContent | None]
     version: int | None
 
     def run(self, units: Sequence[Unit], edited: Sequence[int], *, label: str) -> list[TaskSummary]:
-        """Extract some units, and apply what else is planned for their files and for `edited`."""
+        """Extract some units, and apply the other planned edits of their files and of `edited`."""
         tasks = self._extracted(units, label)
-        kept = {image_id for task in tasks for image_id in (*task.kept, *task.unchanged)}
+        retained = {image_id for task in tasks for image_id in (*task.retained, *task.unchanged)}
         files = sorted({file for unit in units for file in unit.files}.union(edited))
         added = [task.file for task in tasks if task.file is not None]
         removed = []
         if files and self.table is not None:
-            for number, rest in self._rewritten(files, kept, self.table):
+            for number, file in self._rewritten(files, retained, self.table):
                 removed.append(self.table.files[number])
-                added += [] if rest is None else [rest]
+                added += [] if file is None else [file]
         if added or removed:
             self.version = commit(
                 self._table_uri,
@@ -69,7 +72,7 @@ class ChunkRunner:
                 removed=removed,
                 read_version=self.version,
                 run_id=f"{self.settings.run_id}:{label}",
-                facts={
+                custom_metadata={
                     "job": self.job,
                     "run_id": self.settings.run_id,
                     "model_id": self.settings.model_id,
@@ -80,7 +83,7 @@ class ChunkRunner:
     @property
     def _table_uri(self) -> str:
         if self.settings.table_uri is None:
-            raise ValueError("a trial commits nothing")
+            raise ValueError("a trial does not commit")
         return self.settings.table_uri
 
     def _extracted(self, units: Sequence[Unit], label: str) -> list[TaskSummary]:
@@ -93,29 +96,30 @@ class ChunkRunner:
         if self.contents is not None:
             frame = self.contents.of(frame)
         frame = frame.repartitionById(count, "task")
-        function = extract_part(self.settings, self.graph, self.table, self.known)
-        tasks = [TaskSummary.from_dict(found) for found in gather(frame, function, label=label)]
+        function = extract_partition(self.settings, self.graph, self.table, self.existing)
+        summaries = gather(frame, function, label=label)
+        tasks = [TaskSummary.from_dict(summary) for summary in summaries]
         require_every_input(tasks, rows.count())
         return tasks
 
     def _rewritten(
-        self, files: Sequence[int], kept: set[str], table: FeatureTable
+        self, files: Sequence[int], retained: set[str], table: FeatureTable
     ) -> list[tuple[int, TableFile | None]]:
-        """Rewrite files without the rows that were extracted anew, and with their other edits."""
+        """Rewrite files without the rows that were extracted again, and with the other edits."""
         rows = self.plan.where(F.col("file").isin(*files) & F.col("action").isin(*REPLACED)).select(
             "image_id", "file", "action", *(["meta"] if "meta" in self.plan.columns else [])
         )
-        turns = {file: turn for turn, file in enumerate(files)}
-        by_file = F.create_map(*[F.lit(value) for pair in turns.items() for value in pair])
-        frame = rows.withColumn("turn", by_file[F.col("file")]).repartitionById(len(files), "turn")
+        tasks = {file: task for task, file in enumerate(files)}
+        by_file = F.create_map(*[F.lit(value) for pair in tasks.items() for value in pair])
+        frame = rows.withColumn("task", by_file[F.col("file")]).repartitionById(len(files), "task")
         function = rewrite(
             table,
-            self.spark.sparkContext.broadcast(kept),
+            self.spark.sparkContext.broadcast(retained),
             self.settings.run_id,
             self.settings.dimension,
             self.settings.schema,
         )
         return [
-            (found["number"], None if found["file"] is None else TableFile.from_dict(found["file"]))
-            for found in gather(frame, function, label="replacing rows")
+            (task["number"], None if task["file"] is None else TableFile.from_dict(task["file"]))
+            for task in gather(frame, function, label="replacing rows")
         ]

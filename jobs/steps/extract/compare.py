@@ -1,4 +1,4 @@
-"""Inputs and table, compared: what a run has to do, and what it knows before it does anything."""
+"""Compares the inputs with the table: the plan of a run, and its counts by action."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pyspark.sql import functions as F
 
 from jobs.options.extract_features import ExtractConfig
 from jobs.steps.extract.contents import InputContents
+from jobs.steps.extract.existing import existing_rows
 from jobs.steps.extract.inputs import Inventory
-from jobs.steps.extract.known import known_rows
-from jobs.steps.extract.plan import Counted, PlanOptions, counted, planned
+from jobs.steps.extract.plan import Count, PlanOptions, count_actions, plan_actions
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.extract.actions import EXTRACTED, LEFT
@@ -27,129 +27,131 @@ _SHARES = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a run has to do: the plan, and its counts by action.
+    """The plan of a run, and its counts by action.
 
     Attributes
     ----------
     table
-        The version that was compared, None when there is none.
-    known
-        Its rows, None where it holds none.
+        The version that the inputs were compared with, None when there is none.
+    existing
+        Its rows, None where there are none.
     contents
-        What gives rows of the plan their bytes, None where they are fetched.
-    n_known
-        How many rows the table holds.
+        Adds the bytes to rows whose input contains them, None where pictures are fetched.
+    n_existing
+        Number of rows in the table.
     """
 
     table: FeatureTable | None
     model: ModelDirectory
     schema: pa.Schema
-    known: DataFrame | None
+    existing: DataFrame | None
     plan: DataFrame
     contents: InputContents | None
-    counts: Mapping[str, Counted]
-    n_known: int
+    counts: Mapping[str, Count]
+    n_existing: int
 
-    def forget(self) -> None:
-        """Give back what Spark keeps of the comparison."""
+    def unpersist(self) -> None:
+        """Release what Spark persists of the comparison."""
         self.plan.unpersist()
-        if self.known is not None:
-            self.known.unpersist()
+        if self.existing is not None:
+            self.existing.unpersist()
         if self.contents is not None:
-            self.contents.forget()
+            self.contents.unpersist()
 
     @property
     def inputs(self) -> int:
-        """How many inputs there are."""
-        return sum(found.pictures for action, found in self.counts.items() if action != LEFT)
+        """Number of inputs."""
+        return sum(count.pictures for action, count in self.counts.items() if action != LEFT)
 
     @property
-    def to_extract(self) -> Counted:
-        """What has to be fetched."""
-        found = [self.counts[action] for action in EXTRACTED if action in self.counts]
-        return Counted(sum(one.pictures for one in found), sum(one.total_bytes for one in found))
+    def to_extract(self) -> Count:
+        """Pictures and bytes to fetch."""
+        counts = [self.counts[action] for action in EXTRACTED if action in self.counts]
+        return Count(
+            sum(count.pictures for count in counts), sum(count.total_bytes for count in counts)
+        )
 
     def pictures(self, action: str) -> int:
-        """How many pictures an action has."""
-        return self.counts.get(action, Counted()).pictures
+        """Return the number of pictures of an action."""
+        return self.counts.get(action, Count()).pictures
 
 
 def compare(
     spark: SparkSession,
     config: ExtractConfig,
     model: ModelDirectory,
-    found: Inventory,
+    inventory: Inventory,
     frame: DataFrame,
 ) -> Work:
-    """Compare inputs with the table as it is now.
+    """Compare the inputs with the newest version of the table.
 
     Parameters
     ----------
     frame
-        Rows of `found`, each id once.
+        Rows of `inventory`, each id once.
 
     Raises
     ------
     UsageError
-        There is no input, or it carries other columns than the table.
+        There is no input, or its carried columns are not those of the table.
     """
     table = own_table(config.output_uri)
-    schema = _schema(table, found, config.output_uri)
-    known = None
+    schema = _schema(table, inventory, config.output_uri)
+    existing = None
     if table is not None and table.files:
         meta = None
-        if found.meta is not None:
+        if inventory.meta is not None:
             meta = schema.field("meta").type
             frame = _in_order_of(frame, meta)
-        known = known_rows(spark, table, meta).persist()
+        existing = existing_rows(spark, table, meta).persist()
     scope = config.prune_scope
     options = PlanOptions(
         mode=config.mode,
         prune_scope=None if scope is None else storage.canonical_uri(scope),
         suppressed=read_suppressed(config.output_uri),
     )
-    plan = planned(frame, known, options).persist()
+    plan = plan_actions(frame, existing, options).persist()
     work = Work(
         table=table,
         model=model,
         schema=schema,
-        known=known,
+        existing=existing,
         plan=plan,
-        contents=found.contents,
-        counts=counted(plan),
-        n_known=0 if table is None else sum(file.rows for file in table.files),
+        contents=inventory.contents,
+        counts=count_actions(plan),
+        n_existing=0 if table is None else sum(file.rows for file in table.files),
     )
     if work.inputs == 0:
         raise UsageError(
             "expected at least one input, found none after --input-where, --sample and --limit; "
-            "widen them"
+            "relax these options"
         )
     return work
 
 
-def narrowed(frame: DataFrame, config: ExtractConfig) -> DataFrame:
-    """Return the inputs that ``--sample`` and ``--limit`` leave."""
+def selected_inputs(frame: DataFrame, config: ExtractConfig) -> DataFrame:
+    """Return the inputs that ``--sample`` and ``--limit`` select."""
     if config.sample is not None:
         drawn = F.pmod(F.xxhash64("image_id", F.lit(config.seed)), F.lit(_SHARES))
         frame = frame.where(drawn < round(config.sample * _SHARES))
     return frame if config.limit is None else frame.orderBy("position").limit(config.limit)
 
 
-def _schema(table: FeatureTable | None, found: Inventory, output: str) -> pa.Schema:
-    """Return the columns of the table; those of the first run stay."""
+def _schema(table: FeatureTable | None, inventory: Inventory, output: str) -> pa.Schema:
+    """Return the columns of the table; the first run defines them."""
     if table is None or not table.files:
-        return feature_schema(found.meta)
-    held = table.schema()
-    has = held.field("meta").type if "meta" in held.names else None
-    if found.meta is not None and (has is None or set(found.meta) != set(has)):
+        return feature_schema(inventory.meta)
+    schema = table.schema()
+    meta = schema.field("meta").type if "meta" in schema.names else None
+    if inventory.meta is not None and (meta is None or set(inventory.meta) != set(meta)):
         raise UsageError(
-            f"expected the columns that the table {output} carries ({has}), found {found.meta}; "
-            "name those columns, or another --output"
+            f"expected the columns that the table {output} carries ({meta}), found "
+            f"{inventory.meta}; name those columns, or another --output"
         )
-    return feature_schema(has)
+    return feature_schema(meta)
 
 
 def _in_order_of(frame: DataFrame, meta: pa.StructType) -> DataFrame:
-    """Give the carried columns the order of the table's: that of JSON lines is the first one's."""
+    """Reorder the carried columns as in the table; JSON lines have the order of the first line."""
     columns = [F.col("meta").getField(field.name).alias(field.name) for field in meta]
     return frame.withColumn("meta", F.struct(*columns))

@@ -1,4 +1,4 @@
-"""Bytes that stand in the input itself, fetched for the rows that need them and for no others."""
+"""Adds the bytes that an input itself contains to the rows of a plan that need them."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from pyspark.sql import types as T
 
 from pool3.inputs.contents import Contents
 from pool3.inputs.table_files import Share
-from udfs.contents import CONTENT, with_bytes
+from udfs.contents import CONTENT, add_content
 
-#: Rows of so many neighbouring positions are read by one task.
-ROWS_A_BLOCK = 1 << 14
+#: Rows of this many consecutive positions are read by one task.
+ROWS_PER_BLOCK = 1 << 14
 
 
 class InputContents(Protocol):
-    """What gives rows of a plan their bytes.
+    """Adds the bytes of pictures to rows of a plan.
 
-    `in_blocks` tells whether rows whose positions are neighbours cost less than others.
+    `in_blocks` says whether reading rows of consecutive positions costs less than reading others.
     """
 
     in_blocks: bool
 
     def of(self, rows: DataFrame) -> DataFrame:
-        """Return rows of a plan with their bytes as one more column, ``content``."""
+        """Return rows of a plan with their bytes in one more column, ``content``."""
 
-    def forget(self) -> None:
-        """Give back what Spark keeps for it."""
+    def unpersist(self) -> None:
+        """Release what Spark persists for it."""
 
 
 class FileContents:
-    """Bytes in Parquet files, of which the tasks read what is asked for, each time anew.
+    """Bytes in Parquet files; tasks read those of the requested rows, every time again.
 
     Parameters
     ----------
     shares
-        Of all files of the input.
+        Shares of all files of the input.
     column
         The column with the bytes.
     """
@@ -51,38 +51,38 @@ class FileContents:
 
     def of(self, rows: DataFrame) -> DataFrame:
         """Return rows with their bytes."""
-        block = F.floor(F.col("position") / ROWS_A_BLOCK)
-        # Without a number, Spark would see a few kilobytes and give all of them to one task.
+        block = F.floor(F.col("position") / ROWS_PER_BLOCK)
+        # Without a number of partitions, Spark would coalesce a few kilobytes into one task.
         n_tasks = rows.sparkSession.sparkContext.defaultParallelism
         schema = T.StructType([*rows.schema.fields, T.StructField(CONTENT, T.BinaryType())])
-        return rows.repartition(n_tasks, block).mapInArrow(with_bytes(self._contents), schema)
+        return rows.repartition(n_tasks, block).mapInArrow(add_content(self._contents), schema)
 
-    def forget(self) -> None:
-        """Nothing is kept."""
+    def unpersist(self) -> None:
+        """Do nothing: nothing is persisted."""
 
 
 class RowContents:
-    """Bytes in rows of a query, which is run once; they are kept on the executors' disks.
+    """Bytes in rows of a query, which runs once and is persisted on the executors' disks.
 
-    Rows are found by id and digest: where a row stands in a query's result is not certain.
+    Rows are matched by id and digest, since the order of a query's result is not deterministic.
 
     Parameters
     ----------
     rows
-        Rows of work that hold their bytes.
+        Input rows with their bytes.
     """
 
     in_blocks = False
     _keys = ("image_id", "content_sha256")
 
     def __init__(self, rows: DataFrame) -> None:
-        self._held = rows.select(*self._keys, CONTENT)
+        self._contents = rows.select(*self._keys, CONTENT)
 
     def of(self, rows: DataFrame) -> DataFrame:
         """Return rows with their bytes."""
-        held = self._held.persist(StorageLevel.DISK_ONLY)
-        return rows.join(held, list(self._keys), "inner").dropDuplicates(["image_id"])
+        contents = self._contents.persist(StorageLevel.DISK_ONLY)
+        return rows.join(contents, list(self._keys), "inner").dropDuplicates(["image_id"])
 
-    def forget(self) -> None:
-        """Free the disks."""
-        self._held.unpersist()
+    def unpersist(self) -> None:
+        """Free the executors' disks."""
+        self._contents.unpersist()

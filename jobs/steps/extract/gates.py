@@ -1,20 +1,20 @@
-"""What has to hold of a run before its outcome is called done."""
+"""The gates of an extraction: too many pictures out of reach, or gone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from jobs.steps.gates import counts_text
 from pool3.errors import GateError, Pool3Error
 from pool3.extract.task_summary import TaskSummary
 from pool3.features.schema import TRANSIENT_ERRORS
 
-NOT_A_PICTURE = "not_an_image"
 FEWEST_TRIED = 20
-"""A share of fewer inputs than this says nothing."""
+"""A share of fewer inputs than this is not meaningful."""
 
 
 def require_reachable(summaries: Sequence[TaskSummary], max_transient: float) -> None:
-    """Raise `Pool3Error` when too much could not be fetched; what was done stays committed.
+    """Raise `Pool3Error` when too many pictures could not be fetched; commits stay.
 
     Parameters
     ----------
@@ -31,38 +31,22 @@ def require_reachable(summaries: Sequence[TaskSummary], max_transient: float) ->
     transient = sum(by_code.values())
     if transient and by_code["denied"] == tried:
         raise Pool3Error(
-            f"expected access to the pictures, found it denied for all {tried} tried so far; renew "
-            "the credentials and run the same command again: it goes on where this run stopped"
+            f"expected access to the pictures, found it denied for all {tried} so far; renew the "
+            "credentials and run the same command again: it continues where this run stopped"
         )
     if tried >= FEWEST_TRIED and transient > max_transient * tried:
         raise Pool3Error(
             f"expected at most {max_transient:.1%} of the pictures to be out of reach, found "
-            f"{transient} of {tried} ({_listed(by_code)}); when they can be reached, run the same "
-            "command again: it goes on where this run stopped (--max-transient sets the share)"
+            f"{transient} of {tried} ({counts_text(by_code)}); when they can be reached, run the "
+            "same command again: it continues where this run stopped (--max-transient sets the "
+            "share)"
         )
 
 
-def require_few_failed(ok: int, errors: Mapping[str, int], max_failed: float) -> None:
-    """Raise `GateError` when too many pictures failed; files that are no pictures do not count."""
-    failures = {code: count for code, count in errors.items() if code != NOT_A_PICTURE}
-    failed = sum(failures.values())
-    if failed > max_failed * (ok + failed):
-        raise GateError(
-            f"expected at most {max_failed:.1%} of the pictures to fail, found {failed} of "
-            f"{ok + failed}: {_listed(failures)}; all rows are in the table, the reasons in the "
-            "column error_detail (--max-failed sets the share)"
-        )
-
-
-def require_few_gone(gone: int, held: int, max_gone: float) -> None:
+def require_few_gone(gone: int, n_in_scope: int, max_gone: float) -> None:
     """Raise `GateError` when too many pictures would be marked as gone; nothing was marked."""
-    if gone > max_gone * held:
+    if gone > max_gone * n_in_scope:
         raise GateError(
-            f"expected at most {max_gone:.1%} of the {held} pictures in the scope to be gone, "
-            f"found {gone}; nothing was changed: check the input, or raise --max-gone"
+            f"expected at most {max_gone:.1%} of the {n_in_scope} pictures in the scope to be "
+            f"gone, found {gone}; nothing was changed: check the input, or raise --max-gone"
         )
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{code} {count}" for code, count in ranked if count)

@@ -1,6 +1,6 @@
 """The inputs of an extraction as a frame: listed by the driver, or read from tables by tasks.
 
-Nothing is collected: the driver holds names of files, and rows are made where they are read.
+Nothing is collected: the driver has file names, and tasks make the rows.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pool3.inputs.rows import RowMaker, row_schema
 from pool3.inputs.table_files import SHARE_BYTES, TableInput, require_same, table_input
 from udfs.inputs import (
     POSITION,
-    own_columns,
+    convert_query_rows,
+    convert_source_rows,
     read_listings,
-    rows_of_own,
-    rows_of_partition,
-    rows_of_shares,
+    read_shares,
+    read_source_rows,
 )
 
 _SHARE_SCHEMA = T.StructType([T.StructField("share", T.StringType(), nullable=False)])
@@ -39,12 +39,19 @@ _SHARE_SCHEMA = T.StructType([T.StructField("share", T.StringType(), nullable=Fa
 
 @dataclass(frozen=True)
 class Inventory:
-    """Every input as a row of work.
+    """All inputs of a run.
 
-    `frame` has the columns of `pool3.inputs.rows.row_schema`: image_id, uri, size, etag,
-    modified_at, refused, position, and content_sha256 and meta where the input has them. `meta` is
-    the type of the last. `set_aside` counts what is no input, by reason. `contents` gives rows of
-    the frame their bytes, where the input holds them: they take no part in what is compared.
+    Attributes
+    ----------
+    frame
+        One row per input, with the columns of `pool3.inputs.rows.row_schema`; ``content_sha256``
+        and ``meta`` only if the input has them, and never ``content``.
+    meta
+        Type of the column ``meta``, None without one.
+    set_aside
+        Counts of the objects that are not inputs, by reason.
+    contents
+        Adds the bytes to rows of the frame, None unless the input contains them.
     """
 
     frame: DataFrame
@@ -54,23 +61,23 @@ class Inventory:
 
 
 def inventory(spark: SparkSession, options: InputOptions, *, staging: str) -> Inventory:
-    """Return every input of a run.
+    """Return all inputs of a run.
 
     Parameters
     ----------
     spark
-        The session; nothing runs in it yet.
+        The session; no Spark job runs yet.
     options
         Where the inputs are.
     staging
-        Canonical uri of a folder that executors can read. A listing of pictures is written there,
-        and must stay as long as the frame is used.
+        Canonical uri of a folder that executors can read. A listing of pictures is written there;
+        it must exist as long as the frame is used.
 
     Raises
     ------
     UsageError
-        There are no inputs, or they are not what the options say. Rows that are wrong fail as such
-        when the frame is read.
+        There are no inputs, or they do not match the options. Invalid rows raise errors when the
+        frame is read.
     """
     if options.input_table is not None:
         return _from_catalog(spark, options, options.input_table)
@@ -88,10 +95,10 @@ def _spread_lines(spark: SparkSession, lines: Sequence[str], n_tasks: int) -> Da
 
 def _from_tables(spark: SparkSession, options: InputOptions) -> Inventory:
     tables = _table_inputs(options)
-    given = _schema(tables[0])
+    schema = _schema(tables[0])
     for table in tables[1:]:
-        require_same(given, _schema(table), table.uri)
-    columns = table_columns(given, options, tables[0].uri)
+        require_same(schema, _schema(table), table.uri)
+    columns = table_columns(schema, options, tables[0].uri)
     shares = [share for table in tables for share in table.shares]
     sources = [(table.shares[0].number, table.uri) for table in tables]
     frame = _spread_lines(
@@ -103,11 +110,12 @@ def _from_tables(spark: SparkSession, options: InputOptions) -> Inventory:
         set_aside.update(table.set_aside)
     spark_schema = from_arrow_schema(maker.schema)
     if options.where is None:
-        rows = frame.mapInArrow(rows_of_shares(given, columns, maker), spark_schema)
+        rows = frame.mapInArrow(read_shares(schema, columns, maker), spark_schema)
     else:
         placed = columns.carried.append(pa.field(POSITION, pa.int64()))
-        own = frame.mapInArrow(own_columns(given, columns), from_arrow_schema(placed))
-        rows = _where(own, options.where).mapInArrow(rows_of_own(columns, maker), spark_schema)
+        source = frame.mapInArrow(read_source_rows(schema, columns), from_arrow_schema(placed))
+        selected = _where(source, options.where)
+        rows = selected.mapInArrow(convert_source_rows(columns, maker), spark_schema)
     column = columns.roles.get("content")
     contents = None if column is None else FileContents(shares, column)
     return Inventory(rows, columns.meta, dict(set_aside), contents)
@@ -130,10 +138,10 @@ def _schema(table: TableInput) -> pa.Schema:
 
 
 def _n_tasks(spark: SparkSession, tables: Sequence[TableInput], n_shares: int) -> int:
-    """Return one task for each share, but no more tasks than the bytes are worth."""
+    """Return one task per share, limited by the number of bytes."""
     size = sum(table.bytes for table in tables)
-    worth = max(4 * spark.sparkContext.defaultParallelism, math.ceil(size / SHARE_BYTES))
-    return min(n_shares, worth)
+    limit = max(4 * spark.sparkContext.defaultParallelism, math.ceil(size / SHARE_BYTES))
+    return min(n_shares, limit)
 
 
 def _where(frame: DataFrame, condition: str) -> DataFrame:
@@ -149,18 +157,19 @@ def _where(frame: DataFrame, condition: str) -> DataFrame:
 
 def _from_catalog(spark: SparkSession, options: InputOptions, name: str) -> Inventory:
     try:
-        own = spark.table(name)
+        source = spark.table(name)
     except AnalysisException as error:
         raise UsageError(
             f"expected a table of Spark's catalog, found none called {name}; check --input-table"
         ) from error
-    columns = table_columns(_arrow_schema(own, name), options, name)
+    columns = table_columns(_arrow_schema(source, name), options, name)
     if options.where is not None:
-        own = _where(own, options.where)
+        source = _where(source, options.where)
 
     def rows(*, content: bool) -> DataFrame:
         maker = RowMaker(columns, options, [(0, f"table:{name}")], content=content)
-        return own.mapInArrow(rows_of_partition(columns, maker), from_arrow_schema(maker.schema))
+        function = convert_query_rows(columns, maker)
+        return source.mapInArrow(function, from_arrow_schema(maker.schema))
 
     contents = RowContents(rows(content=True)) if "content" in columns.roles else None
     return Inventory(rows(content=False), columns.meta, contents=contents)
@@ -174,7 +183,7 @@ def _arrow_schema(frame: DataFrame, name: str) -> pa.Schema:
         except PySparkException as error:
             raise UsageError(
                 f"expected a type that a Delta table can carry in column {column.name} of {name}, "
-                f"found {column.dataType.simpleString()}; cast or leave out the column"
+                f"found {column.dataType.simpleString()}; cast or drop the column"
             ) from error
         fields.append(pa.field(column.name, kind))
     return pa.schema(fields)

@@ -1,4 +1,4 @@
-"""What the tasks of an extraction add up to in its report."""
+"""Adds the summaries of the tasks to the report of an extraction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jobs.runtime.report import Report
 from pool3.errors import Pool3Error
-from pool3.extract.pipeline import MOST_NAMED
+from pool3.extract.tally import MOST_NAMED
 from pool3.extract.task_summary import TaskSummary
 
 
@@ -15,11 +15,11 @@ def require_every_input(summaries: Sequence[TaskSummary], n_inputs: int) -> None
     """Raise `Pool3Error` unless the tasks account for each input once, by counts and by rows."""
     counted = sum(task.inputs for task in summaries)
     rows = sum(task.file.rows for task in summaries if task.file is not None)
-    kept = sum(len(task.kept) + len(task.unchanged) for task in summaries)
-    if counted != n_inputs or rows + kept != n_inputs:
+    unwritten = sum(len(task.retained) + len(task.unchanged) for task in summaries)
+    if counted != n_inputs or rows + unwritten != n_inputs:
         raise Pool3Error(
-            f"expected {n_inputs} inputs to be accounted for, found {counted} counted and "
-            f"{rows} rows written beside {kept} kept; nothing was committed, run the job again"
+            f"expected {n_inputs} inputs to be accounted for, found {counted} counted, {rows} rows "
+            f"written and {unwritten} left as they are; nothing was committed, run the job again"
         )
 
 
@@ -29,10 +29,10 @@ def fill_report(report: Report, summaries: Sequence[TaskSummary], elapsed_s: flo
     Parameters
     ----------
     report
-        Its ``seconds["startup"]`` is the driver's so far; the slowest loading of the model is
-        added, since no picture could be done before.
+        Its ``seconds["startup"]`` is the driver's startup time. The longest loading time of the
+        model is added, since no picture can be extracted before.
     elapsed_s
-        Wall time of all chunks together.
+        Wall time of all chunks.
     """
     for task in summaries:
         report.add_seconds(task.seconds)
@@ -51,7 +51,7 @@ def fill_report(report: Report, summaries: Sequence[TaskSummary], elapsed_s: flo
         workers=len({task.worker for task in summaries}),
         model_loads=sum(task.loads for task in summaries),
         engines=sorted({f"{task.engine} {task.precision}" for task in summaries}),
-        kept_ok_rows=sum(len(task.kept) for task in summaries),
+        kept_ok_rows=sum(len(task.retained) for task in summaries),
         copied=sum(task.copied for task in summaries),
         slowest=_most(summaries, "slowest", "seconds"),
         largest=_most(summaries, "largest", "bytes"),
@@ -59,6 +59,7 @@ def fill_report(report: Report, summaries: Sequence[TaskSummary], elapsed_s: flo
 
 
 def _most(summaries: Sequence[TaskSummary], which: str, unit: str) -> list[dict[str, object]]:
-    """Return the inputs with the largest figures over all tasks, the first of them first."""
-    found = [tuple(pair) for task in summaries for pair in getattr(task, which)]
-    return [{"uri": uri, unit: figure} for figure, uri in sorted(found, reverse=True)[:MOST_NAMED]]
+    """Return the inputs with the largest figures over all tasks, largest first."""
+    entries = [tuple(pair) for task in summaries for pair in getattr(task, which)]
+    largest = sorted(entries, reverse=True)[:MOST_NAMED]
+    return [{"uri": uri, unit: figure} for figure, uri in largest]

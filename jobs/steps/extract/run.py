@@ -1,4 +1,4 @@
-"""An extraction from the comparison with the table to the last commit, on the driver."""
+"""Runs an extraction on the driver: from the comparison with the table to the last commit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from pyspark import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -17,27 +18,29 @@ from jobs.runtime.run import fail, since_start
 from jobs.runtime.summary import summary_text
 from jobs.steps.extract.chunk import ChunkRunner
 from jobs.steps.extract.compare import Work, compare
-from jobs.steps.extract.gates import require_few_failed, require_few_gone, require_reachable
+from jobs.steps.extract.existing import existing_content
+from jobs.steps.extract.gates import require_few_gone, require_reachable
 from jobs.steps.extract.inputs import Inventory
-from jobs.steps.extract.known import known_content
-from jobs.steps.extract.plan import Counted, edited_files, new_blocks, replaced_files, with_tasks
+from jobs.steps.extract.plan import Count, edited_files, new_blocks, replaced_files, with_tasks
 from jobs.steps.extract.report import fill_report
+from jobs.steps.gates import require_few_failed
 from jobs.steps.tasks import gather
 from pool3 import storage
 from pool3.errors import Pool3Error, UsageError
 from pool3.extract.actions import EXTRACTED, LEFT, META, NEW, SKIPPED
 from pool3.extract.layout import Layout, Pace, Unit, lay_out
+from pool3.extract.reuse import ExistingContent
 from pool3.extract.task_summary import TaskSummary
 from pool3.features.schema import GONE
 from pool3.features.table import FeatureTable, model_uri, own_table
 from pool3.images.decode import DecodeLimits
 from pool3.models import ModelDirectory, load_model
 from pool3.models.graph.graphdef import check_ops
-from udfs.extract import ExtractSettings, extract_part
+from udfs.extract import ExtractSettings, extract_partition
 
 log = logging.getLogger(__name__)
 
-#: Pictures whose cost a plan measures.
+#: Number of pictures that ``--plan`` extracts to estimate the cost.
 SAMPLED = 64
 
 
@@ -46,39 +49,40 @@ def comparison(
     spark: SparkSession,
     config: ExtractConfig,
     model: ModelDirectory,
-    found: Inventory,
+    inventory: Inventory,
     frame: DataFrame,
     report: Report,
 ) -> Iterator[Work]:
-    """Compare the inputs with the table, and tell what came out."""
-    work = compare(spark, config, model, found, frame)
-    told = ", ".join(f"{one.pictures} {action}" for action, one in sorted(work.counts.items()))
-    log.info("%d inputs, model %s: %s", work.inputs, model.model_id, told)
+    """Compare the inputs with the table, and report the counts."""
+    work = compare(spark, config, model, inventory, frame)
+    planned = {action: count.pictures for action, count in sorted(work.counts.items())}
+    text = ", ".join(f"{pictures} {action}" for action, pictures in planned.items())
+    log.info("%d inputs, model %s: %s", work.inputs, model.model_id, text)
     report.model_id = model.model_id
     report.warnings.extend(model.notes)
-    report.details["set_aside"] = found.set_aside
-    report.details["planned"] = {action: one.pictures for action, one in work.counts.items()}
+    report.details["set_aside"] = inventory.set_aside
+    report.details["planned"] = planned
     try:
         yield work
     finally:
-        work.forget()
+        work.unpersist()
 
 
 def load_checked_model(config: ExtractConfig, table: FeatureTable | None) -> ModelDirectory:
-    """Load the model; a table holds the features of one only."""
+    """Load the model; raise `UsageError` when the table has features of another one."""
     model = load_model(config.model)
     check_ops(model.graph)  # before anything is written
-    held = table.model_id() if table is not None else None
-    if held is not None and held != model.model_id:
+    expected = table.model_id() if table is not None else None
+    if expected is not None and expected != model.model_id:
         raise UsageError(
-            f"expected model {held}, which made the features in {config.output_uri}, found "
+            f"expected model {expected}, which made the features in {config.output_uri}, found "
             f"{model.model_id} ({config.model}); use that model or another --output"
         )
     return model
 
 
-def _keep_model(config: ExtractConfig, model: ModelDirectory) -> None:
-    """Keep a copy of the model's directory in the table."""
+def _store_model(config: ExtractConfig, model: ModelDirectory) -> None:
+    """Store a copy of the model's directory in the table."""
     place = model_uri(config.output_uri, model.model_id)
     if not storage.exists(storage.join(place, "model.json")):
         model.write(place)
@@ -108,36 +112,43 @@ def _settings(
 
 
 def plan_only(spark: SparkSession, config: ExtractConfig, work: Work, report: Report) -> Report:
-    """Tell what a run would do, and what it would cost, from a few pictures that are tried."""
+    """Report what a run would do, and its estimated cost from a sample of the pictures."""
     todo = work.to_extract
     report.counts["skipped"] = work.pictures(SKIPPED) + work.pictures(META)
     report.counts["gone"] = work.pictures(LEFT)
     report.details.update(to_extract=todo.pictures, bytes=todo.total_bytes)
     if todo.pictures:
-        rows = work.plan.where(F.col("action").isin(*EXTRACTED))
-        turn = F.pmod(F.xxhash64("image_id"), F.lit(max(1, todo.pictures // (2 * SAMPLED))))
-        trial = replace(_settings(spark, config, work, report.run_id), table_uri=None)
-        graph = spark.sparkContext.broadcast(work.model.graph)
-        nothing = spark.sparkContext.broadcast(None)
-        function = extract_part(trial, graph, None, nothing)
-        some = rows.where(turn == 0).limit(SAMPLED)
-        frame = (some if work.contents is None else work.contents.of(some)).repartition(1)
-        (tried,) = [TaskSummary.from_dict(one) for one in gather(frame, function, label="sample")]
-        cpu_s = (tried.cpu_s - tried.load_cpu_s) / max(1, tried.inputs)
+        sample = _extract_sample(spark, _settings(spark, config, work, report.run_id), work)
+        cpu_s = (sample.cpu_s - sample.load_cpu_s) / max(1, sample.inputs)
         report.cpu_s_per_image = round(cpu_s, 5)
         report.details.update(
-            sampled=tried.inputs, estimated_core_hours=float(f"{cpu_s * todo.pictures / 3600:.3g}")
+            sampled=sample.inputs, estimated_core_hours=float(f"{cpu_s * todo.pictures / 3600:.3g}")
         )
     log.info("%s", summary_text(report))
     return report
 
 
+def _extract_sample(spark: SparkSession, settings: ExtractSettings, work: Work) -> TaskSummary:
+    """Extract some of the planned pictures in one task, and store nothing."""
+    step = max(1, work.to_extract.pictures // (2 * SAMPLED))
+    chosen = F.pmod(F.xxhash64("image_id"), F.lit(step)) == 0
+    rows = work.plan.where(F.col("action").isin(*EXTRACTED)).where(chosen).limit(SAMPLED)
+    frame = (rows if work.contents is None else work.contents.of(rows)).repartition(1)
+    context = spark.sparkContext
+    no_content: Broadcast[ExistingContent | None] = context.broadcast(None)
+    function = extract_partition(
+        replace(settings, table_uri=None), context.broadcast(work.model.graph), None, no_content
+    )
+    (summary,) = gather(frame, function, label="sample")
+    return TaskSummary.from_dict(summary)
+
+
 def extract(spark: SparkSession, config: ExtractConfig, work: Work, report: Report) -> Report:
-    """Do what is planned; the report tells how far it came, whatever ends it."""
+    """Carry out the plan; the report is filled even if an error ends the run."""
     tasks: list[TaskSummary] = []
     report.seconds["startup"] = since_start()
     report.counts["skipped"] = work.pictures(SKIPPED) + work.pictures(META)
-    _keep_model(config, work.model)
+    _store_model(config, work.model)
     try:
         _check_gone(config, work)
         finished = _chunks(spark, config, work, report, tasks)
@@ -154,11 +165,11 @@ def extract(spark: SparkSession, config: ExtractConfig, work: Work, report: Repo
 
 
 def _check_gone(config: ExtractConfig, work: Work) -> None:
-    if work.known is None or config.prune_scope is None:
+    if work.existing is None or config.prune_scope is None:
         return
     scope = storage.canonical_uri(config.prune_scope).rstrip("/") + "/"
-    held = work.known.where(F.col("uri").startswith(scope) & (F.col("status") != GONE)).count()
-    require_few_gone(work.pictures(LEFT), held, config.max_gone)
+    in_scope = F.col("uri").startswith(scope) & (F.col("status") != GONE)
+    require_few_gone(work.pictures(LEFT), work.existing.where(in_scope).count(), config.max_gone)
 
 
 def _chunks(
@@ -168,9 +179,12 @@ def _chunks(
     report: Report,
     tasks: list[TaskSummary],
 ) -> bool:
-    """Run and commit chunk after chunk into `tasks`; tell whether all came to their turn."""
+    """Run and commit chunk after chunk; return whether all of them ran.
+
+    The summaries of finished tasks are appended to `tasks`, so that they survive an error.
+    """
     cores = spark.sparkContext.defaultParallelism
-    new = work.counts.get(NEW, Counted())
+    new = work.counts.get(NEW, Count())
     again = any(work.pictures(action) for action in EXTRACTED if action != NEW)
     replaced = replaced_files(work.plan) if again else []
     in_blocks = work.contents is not None and work.contents.in_blocks
@@ -182,7 +196,7 @@ def _chunks(
     version = None if work.table is None else work.table.version
     report.details.update(chunks=0, table_version=version)
     if not layout.units and not edited:
-        return True  # a night without news sends no model about
+        return True  # nothing changed: the model is not broadcast
     runner = _runner(spark, config, work, report, layout)
     pace = Pace(cores)
     for number, units in enumerate(pace.chunks(layout.units), start=1):
@@ -204,20 +218,20 @@ def _chunks(
 def _runner(
     spark: SparkSession, config: ExtractConfig, work: Work, report: Report, layout: Layout
 ) -> ChunkRunner:
-    known = None
-    if work.known is not None and layout.units and config.mode != "overwrite":
-        known = known_content(work.known)
+    existing = None
+    if work.existing is not None and layout.units and config.mode != "overwrite":
+        existing = existing_content(work.existing)
     context = spark.sparkContext
     return ChunkRunner(
         spark=spark,
-        job=JOB,
+        job=JOB.name,
         settings=_settings(spark, config, work, report.run_id),
         table=work.table,
         plan=work.plan,
         contents=work.contents,
         todo=with_tasks(work.plan, layout),
         graph=context.broadcast(work.model.graph),
-        known=context.broadcast(known),
+        existing=context.broadcast(existing),
         version=None if work.table is None else work.table.version,
     )
 
@@ -239,18 +253,21 @@ def _fill(report: Report, work: Work, tasks: Sequence[TaskSummary]) -> None:
 
 
 def _check_outcome(config: ExtractConfig, work: Work, report: Report) -> None:
-    """Check the table against the inputs, and the gate of failures."""
+    """Compare the table with the inputs, and check the gate of failures."""
     table = own_table(config.output_uri)
     rows = 0 if table is None else sum(file.rows for file in table.files)
     accounted = report.counts["ok"] + report.counts["failed"] + report.counts["skipped"]
-    expected = work.n_known + work.pictures(NEW)
+    expected_rows = work.n_existing + work.pictures(NEW)
+    note = "all rows are in the table, with the reasons in the column error_detail"
     try:
-        if rows != expected or accounted != work.inputs:
+        if rows != expected_rows or accounted != work.inputs:
             raise Pool3Error(
-                f"expected {expected} rows in {config.output_uri} and {work.inputs} inputs "
+                f"expected {expected_rows} rows in {config.output_uri} and {work.inputs} inputs "
                 f"accounted for, found {rows} and {accounted}; do not use version "
                 f"{report.details.get('table_version')}, and report this as a defect"
             )
-        require_few_failed(report.counts["ok"], report.errors, config.max_failed)
+        require_few_failed(
+            report.counts["ok"], report.errors, config.max_failed, unit="pictures", note=note
+        )
     except Pool3Error as error:
         fail(report, error.exit_code, str(error))

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from jobs.options.compact_features import JOB, CompactConfig
 from jobs.runtime.report import Report
-from jobs.steps.tasks import gather, spread
+from jobs.steps.tasks import gather, gather_files, spread
 from pool3 import storage
 from pool3.errors import Pool3Error, StorageError, UsageError
 from pool3.features.lease import Lease
@@ -21,7 +21,6 @@ from pool3.storage.removal import delete_objects
 from pool3.storage.tables import TableFile, commit, open_table
 from udfs.compact import GROUP_SCHEMA, group_rows, merge_group
 from udfs.find_ids import find_files_with_ids
-from udfs.tasks import FILE_SCHEMA, file_rows
 
 #: Files by their paths, each with the ids that were found in it.
 FilesWithIds = dict[str, list[str] | None]
@@ -44,10 +43,10 @@ def files_with_ids(
     if not files or not ids:
         return {}
     n_tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
-    frame = spread(spark, file_rows(files), FILE_SCHEMA, n_tasks)
     wanted = spark.sparkContext.broadcast(ids)
-    found = gather(frame, find_files_with_ids(table, wanted), label="looking for ids")
-    return {task["path"]: task["ids"] for task in found}
+    function = find_files_with_ids(table, wanted)
+    tasks = gather_files(spark, files, function, label="looking for ids", most_tasks=n_tasks)
+    return {task["path"]: task["ids"] for task in tasks}
 
 
 def require_readable(table: FeatureTable, files: FilesWithIds) -> None:
@@ -85,7 +84,7 @@ def merge_files(
         removed=old,
         read_version=table.version,
         run_id=report.run_id,
-        facts={"job": JOB, "run_id": report.run_id},
+        custom_metadata={"job": JOB.name, "run_id": report.run_id},
         data_change=report.counts["gone"] > 0,
     )
     return require_table(config)

@@ -143,7 +143,7 @@ class Selections:
             return []
         places = []
         for number, shard in enumerate(self._shards):
-            uris = column_of(_rows(shard), self.declared, "uri", asked_by="exclude_self")
+            uris = column_of(_rows(shard), self.declared, "uri", argument="exclude_self")
             same = np.asarray(pc.fill_null(pc.equal(uris, uri), False).to_numpy())
             live = same if shard.live is None else same & shard.live
             places += [(number, int(row)) for row in np.flatnonzero(live)]
@@ -165,7 +165,7 @@ class Selections:
 
     def _values(self, distinct: str) -> tuple[Values, ...]:
         columns = [
-            column_of(_rows(shard), self.declared, distinct, asked_by="distinct")
+            column_of(_rows(shard), self.declared, distinct, argument="distinct")
             for shard in self._shards
         ]
         if not columns:

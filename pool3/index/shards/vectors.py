@@ -43,7 +43,7 @@ class StoredVectors:
         self._files = files
         self._file = file
         self._stated = {"dtype": dtype, "shape": shape}
-        self._held: storage.HeldFile | None = None
+        self._held: storage.PinnedFile | None = None
         self._opened: npt.NDArray[Any] | RangedVectors | None = None
 
     def open(self) -> npt.NDArray[Any] | RangedVectors:

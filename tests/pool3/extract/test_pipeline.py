@@ -20,12 +20,12 @@ from PIL import Image
 
 from pool3.errors import PictureError
 from pool3.extract.pipeline import InProcessDecoder, Tally, ahead, extract, in_batches
-from pool3.extract.reuse import ContentReuse, KnownContent
+from pool3.extract.reuse import ContentReuse, ExistingContent
 from pool3.extract.rows import PictureInput, Prepared, RowContext
 from pool3.features.schema import FEATURE_SCHEMA
 from pool3.images.decode import DecodeLimits, Picture
 
-FACTS = RowContext(
+CONTEXT = RowContext(
     run_id="r", model_id="m", engine="e", precision="p", dimension=3, schema=FEATURE_SCHEMA
 )
 LIMITS = DecodeLimits()
@@ -47,7 +47,7 @@ def run(
     inputs: list[PictureInput],
     batch_size: int = 4,
     limits: DecodeLimits = LIMITS,
-    twins: ContentReuse | None = None,
+    reuse: ContentReuse | None = None,
 ) -> tuple[Tally, list[dict[str, object]], MeanColour]:
     model = MeanColour()
     batches: list[pa.RecordBatch] = []
@@ -55,17 +55,17 @@ def run(
         inputs,
         model=model,
         append=batches.append,
-        facts=FACTS,
+        context=CONTEXT,
         decoder=InProcessDecoder(8, "pil-bilinear", limits),
-        twins=twins or ContentReuse(None, None),
+        reuse=reuse or ContentReuse(None, None),
         batch_size=batch_size,
         max_bytes=limits.max_bytes,
     )
     return tally, [row for batch in batches for row in batch.to_pylist()], model
 
 
-def source(path: Path, known_ok: bool = False) -> PictureInput:
-    return PictureInput(image_id=str(path), uri=str(path), modified_at=NOW, known_ok=known_ok)
+def source(path: Path, existing_ok: bool = False) -> PictureInput:
+    return PictureInput(image_id=str(path), uri=str(path), modified_at=NOW, existing_ok=existing_ok)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_each_input_is_one_row_in_order(folder: Path) -> None:
     assert model.calls == [3]
 
 
-def test_rows_carry_the_facts_of_their_own_picture(folder: Path) -> None:
+def test_rows_have_the_values_of_their_own_picture(folder: Path) -> None:
     _, rows, _ = run([source(folder / f"{number}.png") for number in range(10)], batch_size=3)
     for number, row in enumerate(rows):
         assert row["features"] == [number * 20, 255 - number * 20, 7]
@@ -112,12 +112,12 @@ def test_the_model_is_called_once_for_each_picture(folder: Path) -> None:
 
 def test_a_transient_failure_does_not_replace_an_ok_row(folder: Path) -> None:
     gone, broken = folder / "missing.jpg", folder / "text.jpg"
-    tally, rows, _ = run([source(gone, known_ok=True), source(broken, known_ok=True)])
+    tally, rows, _ = run([source(gone, existing_ok=True), source(broken, existing_ok=True)])
     assert [row["uri"] for row in rows] == [str(broken)]
-    assert (tally.failed, tally.kept) == (2, [str(gone)])
+    assert (tally.failed, tally.retained) == (2, [str(gone)])
 
 
-def test_the_same_bytes_are_done_once_and_copied(folder: Path) -> None:
+def test_the_same_bytes_are_extracted_once_and_copied(folder: Path) -> None:
     for name in ("twin.png", "third.png"):
         (folder / name).write_bytes((folder / "3.png").read_bytes())
     (folder / "cut2.png").write_bytes((folder / "cut.png").read_bytes())
@@ -139,7 +139,7 @@ def test_bytes_that_did_not_change_leave_their_row(folder: Path) -> None:
         for name in ("1.png", "2.png")
     }
     same, other = (
-        replace(source(folder / name), known_ok=True, known_sha256=digests["1.png"])
+        replace(source(folder / name), existing_ok=True, existing_sha256=digests["1.png"])
         for name in ("1.png", "2.png")
     )
     tally, rows, model = run([same, other])
@@ -161,10 +161,10 @@ def test_content_and_refusals_need_no_fetching(folder: Path) -> None:
 
 
 @given(st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), unique=True, max_size=30))
-def test_known_content_finds_each_digest_and_no_other(digests: list[str]) -> None:
-    known = KnownContent.of(digests, range(len(digests)), range(100, 100 + len(digests)))
-    assert [known.find(one) for one in digests] == [(n, 100 + n) for n in range(len(digests))]
-    assert known.find("f" * 63 + "g") is None or "f" * 64 in digests
+def test_existing_content_finds_each_digest_and_no_other(digests: list[str]) -> None:
+    existing = ExistingContent.of(digests, range(len(digests)), range(100, 100 + len(digests)))
+    assert [existing.find(digest) for digest in digests] == [(n, 100 + n) for n in range(len(digests))]
+    assert existing.find("f" * 63 + "g") is None or "f" * 64 in digests
 
 
 def test_limits_are_rows_too(folder: Path) -> None:
@@ -186,13 +186,13 @@ def test_a_picture_that_fails_late_is_among_the_slowest(folder: Path) -> None:
         [source(folder / "0.png")],
         model=MeanColour(),
         append=lambda batch: None,
-        facts=FACTS,
+        context=CONTEXT,
         decoder=Slow(),
-        twins=ContentReuse(None, None),
+        reuse=ContentReuse(None, None),
         batch_size=1,
         max_bytes=LIMITS.max_bytes,
     )
-    ((seconds, uri),) = tally.slowest.found
+    ((seconds, uri),) = tally.slowest.entries
     assert (round(seconds), uri) == (30, str(folder / "0.png"))
 
 

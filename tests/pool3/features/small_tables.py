@@ -50,7 +50,7 @@ def put(
         removed=removed,
         read_version=None if before is None else before.version,
         run_id="run",
-        facts={"job": "test"},
+        custom_metadata={"job": "test"},
     )
     return opened(uri)
 

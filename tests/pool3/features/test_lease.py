@@ -10,20 +10,20 @@ import pytest
 
 from pool3.errors import Pool3Error
 from pool3.features import lease
-from pool3.features.lease import held, leased
+from pool3.features.lease import active_lease, leased
 
 
 def test_a_second_run_is_told_who_holds_the_table(tmp_path: Path) -> None:
     table = str(tmp_path / "table")
     with leased(table, run_id="r1", job="extract-features"):
-        assert held(table) is not None
+        assert active_lease(table) is not None
         with (
             pytest.raises(Pool3Error, match=r"run r1 of extract-features .* is writing") as error,
             leased(table, run_id="r2", job="extract-features"),
         ):
             pass
         assert error.value.exit_code == 1
-    assert held(table) is None
+    assert active_lease(table) is None
     with leased(table, run_id="r3", job="compact-features") as third:
         assert third.number == 2
 
@@ -31,22 +31,22 @@ def test_a_second_run_is_told_who_holds_the_table(tmp_path: Path) -> None:
 def test_a_lease_is_released_when_its_run_fails(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="broken"), leased(str(tmp_path), run_id="r", job="j"):
         raise ValueError("broken")
-    assert held(str(tmp_path)) is None
+    assert active_lease(str(tmp_path)) is None
 
 
 def test_the_lease_of_a_killed_process_of_this_machine_ends_at_once(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom pool3.features.lease import leased\n"
         f"with leased({str(tmp_path)!r}, run_id='r', job='j'):\n"
-        "    print('held', flush=True); time.sleep(60)"
+        "    print('active_lease', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
-    assert held(str(tmp_path)) is not None
+    assert process.stdout.readline() == b"active_lease\n"
+    assert active_lease(str(tmp_path)) is not None
     process.kill()
     process.wait()
-    assert held(str(tmp_path)) is None
+    assert active_lease(str(tmp_path)) is None
 
 
 def elsewhere(table: Path) -> None:
@@ -64,10 +64,10 @@ def test_a_lease_of_another_machine_ends_with_its_heartbeat(
     with leased(str(tmp_path), run_id="r", job="j"):
         elsewhere(tmp_path)
         time.sleep(0.8)
-        assert held(str(tmp_path)) is not None  # it beats
+        assert active_lease(str(tmp_path)) is not None  # it beats
         next((tmp_path / "_pool3" / "leases").glob("*.heartbeat")).write_text("0")
         monkeypatch.setattr(lease, "_last_heartbeat", lambda *_: time.time() - 1)
-        assert held(str(tmp_path)) is None
+        assert active_lease(str(tmp_path)) is None
 
 
 def test_of_two_that_begin_at_once_one_wins(

@@ -92,7 +92,7 @@ def test_rows_arrive_sorted_and_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     assert stored.schema.field("features").type == wanted.schema.field("features").type
     assert (found.read, found.erased, found.written, found.file.rows) == (20, 0, 20, 20)
     assert (found.file.smallest, found.file.largest) == (min(names), max(names))
-    assert found.kept_sum == found.written_sum == sum_of_ids(names)
+    assert found.expected_sum == found.written_sum == sum_of_ids(names)
     assert Merged.from_dict(found.as_dict()) == found
 
 
@@ -138,7 +138,7 @@ def test_an_id_that_stands_twice_is_told(tmp_path: Path) -> None:
     [{"read": 4}, {"read": 2, "written": 2}, {"written": 4}, {"erased": 1}, {"written_sum": 8}],
 )
 def test_other_rows_than_before_are_an_error(change: dict[str, int]) -> None:
-    good = Merged(file=None, read=3, erased=0, written=3, kept_sum=7, written_sum=7)
+    good = Merged(file=None, read=3, erased=0, written=3, expected_sum=7, written_sum=7)
     require_same_rows([good, good], 6)
     with pytest.raises(Pool3Error, match="nothing was committed"):
         require_same_rows([good, replace(good, **change)], 6)  # type: ignore[arg-type]

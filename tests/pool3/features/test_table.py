@@ -53,7 +53,7 @@ def put(
         removed=removed,
         read_version=read_version,
         run_id="run",
-        facts={"job": "test"},
+        custom_metadata={"job": "test"},
     )
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pool3.inputs import contents, readers
 from pool3.inputs.contents import Contents
-from pool3.inputs.rows import ROWS_A_FILE
+from pool3.inputs.rows import POSITIONS_PER_FILE
 from pool3.inputs.table_files import table_input
 
 ROWS = 40
@@ -39,7 +39,7 @@ def test_every_chosen_row_comes_once_with_its_own_bytes(
 ) -> None:
     shares = table_input(str(table), glob=None, first_number=5).shares
     places = sorted(chosen)
-    positions = np.array([(5 + file) * ROWS_A_FILE + row for file, row in places], np.int64)
+    positions = np.array([(5 + file) * POSITIONS_PER_FILE + row for file, row in places], np.int64)
     found: dict[int, bytes] = {}
     for within, values in Contents(shares, "bytes").read(positions):
         assert len(within) == len(values)

@@ -26,16 +26,16 @@ def rows_of(staged: StagedListing) -> list[dict[str, object]]:
     ]
 
 
-@pytest.mark.parametrize("rows_a_file", [1, 3, 7, 100])
+@pytest.mark.parametrize("rows_per_file", [1, 3, 7, 100])
 def test_each_picture_is_listed_once_in_files_of_a_bounded_length(
-    tmp_path: Path, rows_a_file: int
+    tmp_path: Path, rows_per_file: int
 ) -> None:
     first = fill(tmp_path / "b", *(f"{n}.jpg" for n in range(10)), "_SUCCESS", ".x")
     second = fill(tmp_path / "a", "line\nfeed.jpg", "100%.jpg", "sub/c#.jpg")
     options = InputOptions(inputs=(str(first), str(second)), id_from=f"relative:{tmp_path}")
-    staged = stage_listing(options, str(tmp_path / "staging"), rows_a_file=rows_a_file)
+    staged = stage_listing(options, str(tmp_path / "staging"), rows_per_file=rows_per_file)
     rows = rows_of(staged)
-    assert len(staged.files) == -(-13 // rows_a_file)
+    assert len(staged.files) == -(-13 // rows_per_file)
     assert [row["position"] for row in rows] == list(range(13))
     names = ["line\nfeed.jpg", "100%.jpg", "sub/c#.jpg"]
     assert {row["image_id"] for row in rows[:10]} == {f"b/{n}.jpg" for n in range(10)}
@@ -49,16 +49,16 @@ def test_each_picture_is_listed_once_in_files_of_a_bounded_length(
     assert staged.set_aside == {"bookkeeping": 1, "dot_name": 1}
 
 
-@pytest.mark.parametrize("rows_a_file", [1, 2, 100])
+@pytest.mark.parametrize("rows_per_file", [1, 2, 100])
 @pytest.mark.parametrize(
     "log", ["_delta_log/0", ".hoodie/x", "metadata/1.metadata.json", "_pool3/x"]
 )
 def test_a_table_below_the_folder_is_left_out_however_late_its_log_is_seen(
-    tmp_path: Path, rows_a_file: int, log: str
+    tmp_path: Path, rows_per_file: int, log: str
 ) -> None:
     folder = fill(tmp_path / "lake", "a.jpg", "t/0.parquet", f"t/{log}", "t/z/1.parquet", "z.jpg")
     options = InputOptions(inputs=(str(folder),), id_from=f"relative:{folder}")
-    staged = stage_listing(options, str(tmp_path / "staging"), rows_a_file=rows_a_file)
+    staged = stage_listing(options, str(tmp_path / "staging"), rows_per_file=rows_per_file)
     assert sorted(str(row["image_id"]) for row in rows_of(staged)) == ["a.jpg", "z.jpg"]
     assert staged.set_aside["table"] >= 2
 

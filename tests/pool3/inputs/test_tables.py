@@ -21,7 +21,7 @@ from pool3.errors import UsageError
 from pool3.inputs import InputOptions, readers, table_files
 from pool3.inputs.columns import table_columns
 from pool3.inputs.readers import read_share, share_schema
-from pool3.inputs.rows import ROWS_A_FILE, RowMaker
+from pool3.inputs.rows import POSITIONS_PER_FILE, RowMaker
 from pool3.inputs.table_files import Share, TableInput, format_of, table_input
 
 ROWS = {"uri": ["/d/a.jpg", '/d/b,\n"c".jpg', "/d/é.jpg"], "label": ["x", None, "00123"]}
@@ -96,20 +96,20 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, packed: boo
 @settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 12))
 def test_shares_cover_each_row_of_a_parquet_file_once(
-    tmp_path_factory: pytest.TempPathFactory, n_rows: int, group: int, parts: int
+    tmp_path_factory: pytest.TempPathFactory, n_rows: int, group: int, n_splits: int
 ) -> None:
     path = tmp_path_factory.mktemp("shares") / "t.parquet"
     pq.write_table(pa.table({"n": list(range(n_rows))}), path, row_group_size=group)
     schema = pa.schema([("n", pa.int64())])
     found = []
-    for part in range(parts):
+    for split in range(n_splits):
         share = Share(
-            source="s", file=str(path), format="parquet", number=3, part=part, parts=parts
+            source="s", file=str(path), format="parquet", number=3, split=split, n_splits=n_splits
         )
         for position, batch in read_share(share, schema, schema):
             places = range(position, position + batch.num_rows)
             found += list(zip(places, batch.column(0).to_pylist(), strict=True))
-    assert sorted(found) == [(3 * ROWS_A_FILE + n, n) for n in range(n_rows)]
+    assert sorted(found) == [(3 * POSITIONS_PER_FILE + n, n) for n in range(n_rows)]
 
 
 def test_a_large_file_is_shared_and_read_in_small_batches(

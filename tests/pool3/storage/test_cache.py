@@ -52,7 +52,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def held(uri: str, max_bytes: int | None = None, content: bytes | None = None) -> storage.HeldFile:
+def held(uri: str, max_bytes: int | None = None, content: bytes | None = None) -> storage.PinnedFile:
     data = uri.encode() if content is None else content
     sha256 = hashlib.sha256(data).hexdigest()
     return storage.verified_file(uri, sha256=sha256, size=len(data), max_bytes=max_bytes)
@@ -167,7 +167,7 @@ def test_whatever_happens_the_limit_holds_and_so_does_what_is_held(
     limit: int, steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
-    in_use: dict[int, list[storage.HeldFile]] = {}
+    in_use: dict[int, list[storage.PinnedFile]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POOL3_CACHE_DIR", str(folder))
         patch.setattr(cache, "_chunks", lambda uri, size, limit_s: iter([uri.encode()]))

@@ -154,7 +154,7 @@ def test_bytes_in_a_query_are_found_by_id_and_digest(spark: SparkSession) -> Non
     digest = hashlib.sha256(b"\x04").hexdigest()
     wanted = found.frame.where(f"image_id <> 'b' OR content_sha256 = '{digest}'")
     rows = found.contents.of(wanted).collect()
-    found.contents.forget()
+    found.contents.unpersist()
     assert {row.image_id: bytes(row.content) for row in rows} == {
         "a": b"\1\2", "b": b"\4", "5": b""
     }  # fmt: skip
