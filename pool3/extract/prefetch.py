@@ -1,7 +1,7 @@
-"""Fetching ahead of a consumer: many requests at a time, results in order, memory bounded.
+"""Fetching ahead of a consumer: many requests at a time, results in order, bounded memory.
 
-Knows nothing of pictures or of storage; what is fetched, and what a failure becomes, is the
-caller's.
+Independent of pictures and of storage: the caller decides what is fetched and what a failure
+becomes.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ def prefetched(
     size_of: Callable[[T, R], int],
     expected_size: Callable[[T], int | None] | None = None,
 ) -> Iterator[tuple[T, R]]:
-    """Yield each item with what `fetch` made of it, in the order of the items.
+    """Yield each item with the result of `fetch`, in the order of the items.
 
     Parameters
     ----------
     items
-        Taken in the consumer's thread, at most four for each of the threads ahead of it.
+        Read in the consumer's thread, at most four per fetching thread ahead of the consumer.
     fetch
-        Called in the threads, once for each item. It returns failures as results: what it raises
-        ends the iteration when that item's turn comes.
+        Called in the threads, once for each item. It should return failures as results: an
+        exception that it raises ends the iteration when the turn of that item comes.
     threads
         How many fetches run at one time.
     max_waiting_bytes
-        Most bytes that may wait for the consumer, be with it or be on their way. A fetch that would
-        bring more begins later; only the one that the consumer asks for always begins.
+        Most bytes of results that are being fetched, wait for the consumer or are in use by it. A
+        fetch that would exceed this starts later; only the next item in order always starts.
     size_of
-        Bytes that a result holds.
+        Size of a result in bytes.
     expected_size
-        Bytes that an item's result will hold, None where that is not known: then as many are
-        reckoned as the largest of the last `threads` results had. So where sizes are not known,
-        at worst `threads` unexpectedly large results are held at one time.
+        Expected size of the result of an item in bytes, or None where it is unknown: then the
+        largest of the last `threads` results is assumed. So with unknown sizes, at most `threads`
+        unexpectedly large results are in memory beyond the limit.
 
     Raises
     ------
     UsageError
-        At the first step, when a limit is not positive.
+        On the first `next`, if a limit is not positive.
 
     Notes
     -----
-    Closing the iterator, or leaving it on an error, drops what has not begun and waits for the
-    fetches that run, so that nothing runs on behind the caller's back.
+    Closing the iterator, or an exception that ends it, cancels the fetches that have not started
+    and waits for those that run, so no fetch runs after that.
 
     Examples
     --------
@@ -71,8 +71,8 @@ def prefetched(
             f"{threads} and {max_waiting_bytes}"
         )
     gate = _Gate(max_waiting_bytes, threads)
-    coming: deque[tuple[T, Future[tuple[R, int]]]] = deque()
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="pool3-fetch")
+    pending: deque[tuple[T, Future[tuple[R, int]]]] = deque()
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="pool3-prefetch")
 
     def fetched(number: int, item: T) -> tuple[R, int]:
         reserved = gate.enter(number, None if expected_size is None else expected_size(item))
@@ -82,79 +82,79 @@ def prefetched(
             size = size_of(item, result)
             return result, size
         finally:
-            gate.fetched(reserved, size)
+            gate.settle(reserved, size)
 
     sizes: list[int] = []
 
-    def first() -> tuple[T, R]:
-        # Only now has the consumer done with the one before: two large ones are not held at once.
+    def next_result() -> tuple[T, R]:
+        # Not earlier: while the consumer uses the previous result, its bytes must count.
         while sizes:
-            gate.taken(sizes.pop())
-        item, future = coming.popleft()
+            gate.release(sizes.pop())
+        item, future = pending.popleft()
         result, size = future.result()
         sizes.append(size)
         return item, result
 
     try:
         for number, item in enumerate(items):
-            coming.append((item, executor.submit(fetched, number, item)))
-            if len(coming) == _WAITING_PER_THREAD * threads:
-                yield first()
-        while coming:
-            yield first()
+            pending.append((item, executor.submit(fetched, number, item)))
+            if len(pending) == _WAITING_PER_THREAD * threads:
+                yield next_result()
+        while pending:
+            yield next_result()
     finally:
         gate.close()
         executor.shutdown(wait=True, cancel_futures=True)
 
 
 class _Gate:
-    """Decides when each fetch may begin, so that results do not pile up in memory.
+    """Decides when each fetch may start, so that results do not pile up in memory.
 
-    Fetches are numbered in the order of their turns, and enter in about that order.
+    Fetches are numbered in the order of the items, and enter in about that order.
     """
 
     def __init__(self, max_bytes: int, recent: int) -> None:
         self._max_bytes = max_bytes
-        self._held = 0  # fetched and not taken, or on its way
+        self._bytes = 0  # of results that are being fetched or are not released yet
         self._turn = 0
         self._recent: deque[int] = deque(maxlen=recent)
         self._closed = False
         self._changed = threading.Condition()
 
-    def enter(self, number: int, known: int | None) -> int:
-        """Wait until fetch `number` may begin; returns the bytes that are reserved for it."""
+    def enter(self, number: int, expected: int | None) -> int:
+        """Wait until fetch `number` may start; return the bytes that are reserved for it."""
 
         def reserved() -> int:
-            return max(self._recent, default=0) if known is None else known
+            return max(self._recent, default=0) if expected is None else expected
 
-        def may_begin() -> bool:
-            room = self._held + reserved() <= self._max_bytes
+        def may_start() -> bool:
+            room = self._bytes + reserved() <= self._max_bytes
             return self._closed or number == self._turn or room
 
         with self._changed:
-            self._changed.wait_for(may_begin)
+            self._changed.wait_for(may_start)
             if self._closed:
                 raise CancelledError
             size = reserved()
-            self._held += size
+            self._bytes += size
             return size
 
-    def fetched(self, reserved: int, size: int) -> None:
-        """Put the bytes that came in the place of those that were expected."""
+    def settle(self, reserved: int, size: int) -> None:
+        """Replace the bytes that were reserved by the size of the result."""
         with self._changed:
-            self._held += size - reserved
+            self._bytes += size - reserved
             self._recent.append(size)
             self._changed.notify_all()
 
-    def taken(self, size: int) -> None:
-        """Let go of a result that the consumer has done with; the next one's turn comes."""
+    def release(self, size: int) -> None:
+        """Count a result that the consumer no longer uses; the next item is now first in order."""
         with self._changed:
-            self._held -= size
+            self._bytes -= size
             self._turn += 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let nothing more begin."""
+        """Start no further fetch."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -40,8 +40,9 @@ class Meter:
             self.bytes -= size
 
 
-def pool3_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("pool3-fetch")]
+def prefetch_threads() -> list[threading.Thread]:
+    """Return the threads of `prefetched` alone: other pools of this process may be alive."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("pool3-prefetch")]
 
 
 @settings(max_examples=40)
@@ -87,7 +88,7 @@ def test_every_item_comes_once_in_order_within_the_bounds(
     # The one whose turn it is comes on top of the limit, and so does the one just handed over,
     # which the consumer counts a moment later than the gate.
     assert meter.most_bytes <= limit + (2 if known else threads + 1) * largest
-    assert not pool3_threads()
+    assert not prefetch_threads()
 
 
 def test_fetches_run_beside_each_other() -> None:
@@ -178,10 +179,10 @@ def test_a_result_that_was_handed_over_is_not_kept() -> None:
         pass
 
     results = prefetched(range(3), lambda item: Result(), threads=1, size_of=lambda item, result: 1)
-    kept = weakref.ref(next(results)[1])
+    reference = weakref.ref(next(results)[1])
     next(results)
     gc.collect()
-    assert kept() is None
+    assert reference() is None
     results.close()
 
 
@@ -196,7 +197,7 @@ def test_what_fetch_raises_comes_in_its_turn_and_ends_everything() -> None:
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert list(results) == []
-    assert not pool3_threads()
+    assert not prefetch_threads()
 
 
 def test_closing_drops_what_has_not_begun_and_waits_for_what_runs() -> None:
@@ -217,7 +218,7 @@ def test_closing_drops_what_has_not_begun_and_waits_for_what_runs() -> None:
     threading.Timer(0.05, release.set).start()
     results.close()
     assert sorted(finished) == [0, 1, 2]
-    assert not pool3_threads()
+    assert not prefetch_threads()
 
 
 def test_a_fetch_that_waits_for_room_does_not_hold_up_the_close() -> None:
@@ -228,7 +229,7 @@ def test_a_fetch_that_waits_for_room_does_not_hold_up_the_close() -> None:
     started = time.perf_counter()
     results.close()
     assert time.perf_counter() - started < 1
-    assert not pool3_threads()
+    assert not prefetch_threads()
 
 
 def test_an_unusable_limit_is_refused() -> None:
