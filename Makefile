@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all lint format lock clean
+.PHONY: help setup demo test test-slow test-all lint docs docs-generate format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ endif
 ANNOY_FLAGS := -O3,$(BASELINE),-std=c++14,-DANNOYLIB_MULTITHREADED_BUILD
 
 help: ## lists what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 setup: $(READY) ## sets .venv up from the pinned lock file
 
@@ -62,13 +62,19 @@ lint: setup ## ruff, mypy and import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: setup ## builds the documentation into build/site, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-generate: setup ## writes the pages of docs/ that are made from the code
+	$(BIN)/python -m docs.generate
+
 format: setup ## formats the code and sorts imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 lock: ## resolves the versions anew, needs uv on PATH
 	uv pip compile pyproject.toml --universal --python-version 3.11 --extra spark --extra tensorflow \
-	  --extra openvino --extra heif --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
+	  --extra openvino --extra heif --extra docs --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
 	uv pip compile pyproject.toml --universal --python-version 3.11 --extra bench --constraint requirements.lock \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements-bench.lock
 
