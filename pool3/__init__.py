@@ -1,4 +1,4 @@
-"""pool3 finds the pictures that look like this one, in a data lake of millions.
+"""pool3 finds the pictures in a data lake that look like a given one.
 
 ::
 
@@ -54,7 +54,7 @@ __all__ = [
     "open",
 ]
 
-# Resolved when first used: jobs import this package on executors, and need no search there.
+# Resolved on first use: executors import this package and do not need the search.
 _LAZY = {
     "Hit": ("pool3.search.hits", "Hit"),
     "Hits": ("pool3.search.hits", "Hits"),

@@ -1,26 +1,26 @@
-"""What can go wrong, as types.
+"""The exceptions of pool3.
 
-Each message is one sentence for a person: what was expected, what was found, the offender, and the
-remedy. The exit status of a command follows from the type (`exit_code`).
+Each message is one sentence for a person: what was expected, what was found, the offender and the
+remedy. The class determines the exit status of a command (`exit_code`).
 """
 
 from __future__ import annotations
 
 
 class Pool3Error(Exception):
-    """Base of every error that pool3 raises on purpose; a job that meets one exits with 1."""
+    """Base class of all errors that pool3 raises on purpose (exit status 1)."""
 
     exit_code = 1
 
 
 class UsageError(Pool3Error):
-    """The arguments or the configuration are wrong, and nothing was written (exit status 2)."""
+    """The arguments or the configuration are wrong; nothing was written (exit status 2)."""
 
     exit_code = 2
 
 
 class GateError(Pool3Error):
-    """The job finished, and a gate did not hold (exit status 3)."""
+    """The job finished, but its result did not pass a gate (exit status 3)."""
 
     exit_code = 3
 
@@ -42,21 +42,21 @@ class StorageError(Pool3Error):
 
 
 class NotFound(StorageError):
-    """There is no such object."""
+    """The object does not exist."""
 
     def __init__(self, message: str) -> None:
         super().__init__("not_found", message)
 
 
 class AlreadyExists(StorageError):
-    """Something that must be created only once stands there already."""
+    """An object that must be created only once exists already."""
 
     def __init__(self, message: str) -> None:
         super().__init__("already_exists", message)
 
 
 class CacheFull(StorageError):
-    """The local cache has no room for a file, and what it holds is in use."""
+    """The local cache has no room for a file because everything in it is in use."""
 
     def __init__(self, message: str) -> None:
         super().__init__("too_large", message)
@@ -71,9 +71,9 @@ class PictureError(Pool3Error):
         One of the permanent codes of the feature table: ``empty``, ``not_an_image``,
         ``unsupported_format``, ``truncated``, ``corrupt``, ``too_many_pixels``, ``too_large``.
     detail
-        What was found, for a person.
+        What is wrong, for a person.
     seconds
-        How long decoding took until it failed, where a pool of decoders did it.
+        How long decoding took until it failed; 0 outside of a `DecodePool`.
     """
 
     def __init__(self, code: str, detail: str, seconds: float = 0.0) -> None:
@@ -87,7 +87,7 @@ class PictureError(Pool3Error):
 
 
 class ModelError(UsageError):
-    """A file of weights or a graph is not what it should be."""
+    """A weights file or a graph cannot be used as a model."""
 
 
 class EngineMissing(UsageError):
@@ -95,8 +95,8 @@ class EngineMissing(UsageError):
 
 
 class InvalidIndex(UsageError):
-    """An index cannot be read: it is not one, it is damaged, or its format is unknown."""
+    """An index cannot be read: it is no index, it is damaged, or its format is unknown."""
 
 
 class SnapshotExpired(InvalidIndex):
-    """A snapshot was cleaned up while it was open, or before: `Index.refresh` opens the newest."""
+    """The snapshot was deleted by retention; `Index.refresh` opens the newest one."""

@@ -6,8 +6,8 @@ from typing import NoReturn
 
 
 def run() -> NoReturn:
-    """Run the command line of this process; what the console script calls."""
-    # Imported here, so that looking at this package costs nothing.
+    """Run the command line of this process; the entry point of the console script."""
+    # Imported here, so that importing this package stays cheap.
     from pool3.cli.commands import run as run_command  # noqa: PLC0415
 
     run_command()

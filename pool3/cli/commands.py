@@ -1,6 +1,6 @@
-"""The console script ``pool3``: look into an index, search it and export from it, without Spark.
+"""The console script ``pool3``: show, search and export an index, without Spark.
 
-Nothing heavy is imported before the arguments are known to be right.
+Imports nothing heavy before the arguments are checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pool3.cli.parser import arg_parser
-from pool3.cli.text import facts_text, hits_json, hits_text, printable
+from pool3.cli.text import hits_json, hits_text, info_text, printable
 from pool3.errors import NotFound, PictureError, Pool3Error, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def run() -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command line; returns the exit status."""
+    """Run one command line; return the exit status."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="pool3: %(message)s")
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may not fit the terminal's encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding of a terminal may lack a character
         sys.stdout.reconfigure(errors="backslashreplace")
     commands = {"info": _info, "search": _search, "export": _export}
     try:
@@ -56,20 +56,18 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
 
 def _info(arguments: argparse.Namespace) -> str:
     if arguments.plot is not None:
-        _check_file("--plot", arguments.plot, PLOT_ENDINGS)
+        _check_output("--plot", arguments.plot, PLOT_ENDINGS)
     from pool3 import storage  # noqa: PLC0415
     from pool3.index.snapshots.publication import read_manifest  # noqa: PLC0415
     from pool3.index.snapshots.snapshot import published_snapshot  # noqa: PLC0415
     from pool3.search.info import index_info  # noqa: PLC0415
 
     root = storage.canonical_uri(arguments.index)
-    manifest = read_manifest(
-        root, published_snapshot(root)
-    )  # an index is large: no shard is opened
+    manifest = read_manifest(root, published_snapshot(root))  # opens no shard: these are large
     if arguments.plot is not None:
         _plot(root, manifest, arguments.plot)
-    facts = index_info(root, manifest)
-    return json.dumps(facts) if arguments.json else facts_text(facts, manifest.recall)
+    info = index_info(root, manifest)
+    return json.dumps(info) if arguments.json else info_text(info, manifest.recall)
 
 
 def _plot(root: str, manifest: Manifest, path: Path) -> None:
@@ -91,12 +89,12 @@ def _search(arguments: argparse.Namespace) -> str:
     from pool3.search.index import open_index  # noqa: PLC0415
 
     index = open_index(arguments.index)
-    hits = _hits(index, arguments)
+    hits = _search_index(index, arguments)
     if arguments.sheet is not None:
-        _save(hits, arguments.sheet)
+        _save_sheet(hits, arguments.sheet)
     if not arguments.json:
         return hits_text(hits, arguments.columns)
-    about = {
+    request = {
         "index": index.uri,
         "snapshot_id": hits.snapshot_id,
         "metric": index.metric,
@@ -105,7 +103,7 @@ def _search(arguments: argparse.Namespace) -> str:
         "where": arguments.where,
         "distinct": arguments.distinct,
     }
-    return hits_json(hits, arguments.columns, about)
+    return hits_json(hits, arguments.columns, request)
 
 
 def _check_search(arguments: argparse.Namespace) -> None:
@@ -117,17 +115,17 @@ def _check_search(arguments: argparse.Namespace) -> None:
     if arguments.k < 1:
         raise UsageError(f"-k must be at least 1; found {arguments.k}")
     if arguments.sheet is not None:
-        _check_file("--sheet", arguments.sheet, SHEET_ENDINGS)
+        _check_output("--sheet", arguments.sheet, SHEET_ENDINGS)
 
 
-def _check_file(option: str, path: Path, endings: Sequence[str]) -> None:
+def _check_output(option: str, path: Path, endings: Sequence[str]) -> None:
     if path.suffix.lower() not in endings:
         raise UsageError(f"{option} must end in {', '.join(endings)}; found {path}")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{option} {path} needs the folder {path.parent}; create it first")
 
 
-def _hits(index: Index, arguments: argparse.Namespace) -> Hits:
+def _search_index(index: Index, arguments: argparse.Namespace) -> Hits:
     options = {
         "k": arguments.k,
         "where": arguments.where,
@@ -146,7 +144,7 @@ def _hits(index: Index, arguments: argparse.Namespace) -> Hits:
     return index.search(picture, **options)
 
 
-def _save(hits: Hits, sheet: Path) -> None:
+def _save_sheet(hits: Hits, sheet: Path) -> None:
     try:
         hits.save(sheet)
     except OSError as error:
@@ -163,15 +161,15 @@ def _export(arguments: argparse.Namespace) -> str:
         sample=arguments.sample,
         seed=arguments.seed,
     )
-    told = {
+    summary = {
         "output": arguments.output,
         "rows": manifest.rows,
         "n_shards": len(manifest.shards),
         "bytes": manifest.bytes,
     }
     if arguments.json:
-        return json.dumps(told)
-    return facts_text(told, manifest.recall)
+        return json.dumps(summary)
+    return info_text(summary, manifest.recall)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The command line of ``pool3``: its commands, their options and help.
+"""The command line of ``pool3``: its commands, their options and help texts.
 
-Nothing heavy is imported, so that ``--help`` is there at once.
+Imports nothing heavy, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def arg_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``pool3`` with its commands."""
+    """Return the parser of ``pool3`` with all its commands."""
     parser = _Parser(
         prog="pool3", description=DESCRIPTION, epilog=EPILOG, formatter_class=_Formatter
     )
@@ -75,7 +75,7 @@ def arg_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: Any, name: str, help_text: str, description: str, epilog: str) -> Any:
+def _add_command(commands: Any, name: str, help_text: str, description: str, epilog: str) -> Any:
     command = commands.add_parser(
         name,
         help=help_text,
@@ -88,7 +88,7 @@ def _add(commands: Any, name: str, help_text: str, description: str, epilog: str
 
 
 def _add_search(commands: Any) -> None:
-    search = _add(
+    search = _add_command(
         commands,
         "search",
         "find the pictures that look like one",
@@ -112,7 +112,7 @@ def _add_search(commands: Any) -> None:
     )
     search.add_argument(
         "--columns",
-        type=_names,
+        type=_column_names,
         default=(),
         metavar="A,B",
         help="also show these columns of the index",
@@ -126,12 +126,12 @@ def _add_search(commands: Any) -> None:
     search.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _column_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _add_info(commands: Any) -> None:
-    info = _add(
+    info = _add_command(
         commands,
         "info",
         "say what an index holds",
@@ -145,7 +145,7 @@ def _add_info(commands: Any) -> None:
 
 
 def _add_export(commands: Any) -> None:
-    export = _add(
+    export = _add_command(
         commands,
         "export",
         "make a small index of a part of one",

@@ -1,4 +1,4 @@
-"""What the console script prints: facts, hits and recall, as tables for a person or as JSON."""
+"""The output of the console script: index info, hits and recall, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ _AIMS = (0.9, 0.95, 0.99)
 _AIMED_K = 10
 
 
-def facts_text(facts: Mapping[str, Any], curve: RecallCurve | None) -> str:
-    """Return what an index is, a line a fact, and what it finds by effort."""
-    shown = {name: value for name, value in facts.items() if value is not None and name != "recall"}
+def info_text(info: Mapping[str, Any], curve: RecallCurve | None) -> str:
+    """Return the properties of an index, one per line, and its recall by effort."""
+    shown = {name: value for name, value in info.items() if value is not None and name != "recall"}
     width = max(map(len, shown))
-    lines = [f"{name.replace('_', ' '):<{width}}  {_told(value)}" for name, value in shown.items()]
+    lines = [
+        f"{name.replace('_', ' '):<{width}}  {_value_text(value)}" for name, value in shown.items()
+    ]
     if curve is None:
         return "\n".join([*lines, f"{'recall':<{width}}  not measured"])
     return "\n".join([*lines, "", *recall_lines(curve)])
 
 
-def _told(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
@@ -35,9 +37,9 @@ def _told(value: Any) -> str:
 
 
 def recall_lines(curve: RecallCurve) -> list[str]:
-    """Return a small table: the cheapest measured search for each aim, and the best.
+    """Return a small table: the cheapest measured search that reaches each aim, and the best one.
 
-    An aim is reached where the lower end of the 95 % interval of recall@10 does.
+    A search reaches an aim if the lower end of its 95 % interval of recall@10 does.
     """
     best = curve.best(_AIMED_K)
     chosen = [(f"{aim:.2f}", curve.cheapest(_AIMED_K, aim)) for aim in _AIMS] + [("best", best)]
@@ -61,7 +63,7 @@ def recall_lines(curve: RecallCurve) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows with their columns one below the other, to the right."""
+    """Return one line per row, with right-aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -70,11 +72,11 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def hits_text(hits: Hits, columns: Sequence[str]) -> str:
-    """Return a table of hits, best first, with some columns of their metadata."""
-    shown = _shown(hits, columns)
-    rows = [["rank", f"{'distance':>10}", *shown]]
+    """Return a table of hits, best first, with the given metadata columns."""
+    metadata = _column_values(hits, columns)
+    rows = [["rank", f"{'distance':>10}", *metadata]]
     rows += [
-        [str(hit.rank), f"{hit.distance:.4f}", *(_cell(values[at]) for values in shown.values())]
+        [str(hit.rank), f"{hit.distance:.4f}", *(_cell(values[at]) for values in metadata.values())]
         for at, hit in enumerate(hits)
     ]
     names = ["image_id"]
@@ -84,10 +86,10 @@ def hits_text(hits: Hits, columns: Sequence[str]) -> str:
     return "\n".join(f"{line}  {name}" for line, name in zip(_aligned(rows), names, strict=True))
 
 
-def hits_json(hits: Hits, columns: Sequence[str], about: Mapping[str, Any]) -> str:
-    """Return hits as one JSON object, with what `about` says of the search."""
-    shown = _shown(hits, columns)
-    found = []
+def hits_json(hits: Hits, columns: Sequence[str], request: Mapping[str, Any]) -> str:
+    """Return hits as one JSON object, together with the fields of `request`."""
+    metadata = _column_values(hits, columns)
+    entries = []
     for at, (hit, uri) in enumerate(zip(hits, hits.uris, strict=True)):
         entry = {
             "rank": hit.rank,
@@ -96,23 +98,23 @@ def hits_json(hits: Hits, columns: Sequence[str], about: Mapping[str, Any]) -> s
             "uri": uri,
         }
         if columns:
-            entry["columns"] = {name: values[at] for name, values in shown.items()}
-        found.append(entry)
-    return json.dumps({**about, "recall_at_least": hits.recall, "hits": found}, default=str)
+            entry["columns"] = {name: values[at] for name, values in metadata.items()}
+        entries.append(entry)
+    return json.dumps({**request, "recall_at_least": hits.recall, "hits": entries}, default=str)
 
 
-def _shown(hits: Hits, columns: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the values of metadata columns as plain ones, None for null, bytes as their number."""
+def _column_values(hits: Hits, columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Return metadata columns as plain values: None for null, the number of bytes for bytes."""
     if not columns:
         return {}
     import pyarrow as pa  # noqa: PLC0415 - heavy, and not for --help
 
     frame = hits.to_pandas().drop(columns=["rank", "image_id", "distance"])
-    # Numbers beside nulls are floats to pandas, and whole numbers again after this.
-    found = pa.Table.from_pandas(frame.convert_dtypes(), preserve_index=False).to_pydict()
+    # pandas turns integers beside nulls into floats; convert_dtypes makes them integers again.
+    table = pa.Table.from_pandas(frame.convert_dtypes(), preserve_index=False).to_pydict()
     return {
         name: [f"{len(value)} bytes" if isinstance(value, bytes) else value for value in values]
-        for name, values in found.items()
+        for name, values in table.items()
     }
 
 
@@ -121,5 +123,5 @@ def _cell(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text that can neither break a table nor steer a terminal."""
+    """Return text with its control characters escaped, safe for a table and a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
