@@ -23,7 +23,7 @@ PAGE = (REPOSITORY / "docs" / "formats.md").read_text(encoding="utf-8")
 GOLDEN = REPOSITORY / "tests" / "contract" / "golden"
 
 
-def part(heading: str) -> str:
+def section(heading: str) -> str:
     """Return the text below a heading of the second level."""
     match = re.search(
         rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE
@@ -53,11 +53,11 @@ def ways_to_say(key: str) -> set[str]:
 @pytest.mark.parametrize("schema", [FEATURE_SCHEMA, ANSWER_SCHEMA, DUPLICATE_SCHEMA])
 def test_every_column_is_described(schema: pa.Schema) -> None:
     heading = "Feature table" if schema is FEATURE_SCHEMA else "Result tables"
-    assert set(schema.names) <= words(part(heading))
+    assert set(schema.names) <= words(section(heading))
 
 
 def test_every_error_code_is_described() -> None:
-    assert words(part("Feature table")) >= PERMANENT_ERRORS | TRANSIENT_ERRORS
+    assert words(section("Feature table")) >= PERMANENT_ERRORS | TRANSIENT_ERRORS
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_every_error_code_is_described() -> None:
     ],
 )
 def test_every_key_on_record_is_described(golden: str, heading: str) -> None:
-    described = words(part(heading))
+    described = words(section(heading))
     missing = [
         key
         for key in sorted(golden_keys(golden) - {"of_its_own"})
@@ -84,7 +84,7 @@ def test_every_key_on_record_is_described(golden: str, heading: str) -> None:
 
 
 def test_every_key_that_a_job_adds_to_its_report_is_described() -> None:
-    described = words(part("Reports"))
+    described = words(section("Reports"))
     sources = (REPOSITORY / "jobs").rglob("*.py")
     added = {key for source in sources for key in keys_added(source)}
     assert "table_version" in added
@@ -102,17 +102,17 @@ def keys_added(source: Path) -> Iterator[str]:
 
 def test_every_metric_is_described() -> None:
     metrics = re.findall(r"^# TYPE (\w+)", (GOLDEN / "metrics.txt").read_text(), re.MULTILINE)
-    assert set(metrics) <= words(part("Metrics"))
+    assert set(metrics) <= words(section("Metrics"))
 
 
 def test_every_outcome_is_described() -> None:
-    text = part("Reports")
+    text = section("Reports")
     assert all(f"`{name}` {code}" in text for code, name in OUTCOMES.items())
 
 
 def test_the_files_of_an_index_are_described() -> None:
     names = {line.rsplit("/", 1)[-1] for line in golden_keys("index-files.txt") if "/" in line}
-    text = part("Index")
+    text = section("Index")
     for name in names - {"00000000000000000001.json", "00000000000000000002.json"}:
         stem = re.split(r"-(?:test|<unique>|\d+-)", name)[0]
         assert stem in text, name
