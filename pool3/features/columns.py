@@ -1,4 +1,4 @@
-"""The columns of a feature table that an index carries as metadata."""
+"""The columns of a feature table that an index stores as metadata."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pool3.errors import StorageError
 from pool3.features.table import FeatureTable
-from pool3.storage.tables import open_table
 
-#: Columns of our own table that an index carries, besides the plain ones below `meta`.
+#: Columns of our own table that an index stores, besides the plain ones in `meta`.
 _OWN = ("uri", "width", "height", "format", "content_sha256", "thumbnail")
 _META = "meta"
-#: What a vector is named and looked up by is never metadata.
+#: Never metadata.
 _KEYS = ("image_id", "features")
 
 _PLAIN = (
@@ -28,14 +26,15 @@ _PLAIN = (
 
 
 def carried_schema(table: FeatureTable) -> pa.Schema:
-    """Return the columns that an index carries.
+    """Return the columns that an index stores as metadata.
 
-    Of our own table those that tell of the picture, and ``meta.NAME`` for each plain column that
-    its input named; of a foreign one, every column of a plain type. Nested ones stay behind.
+    For our own table these are the columns that describe the picture, and ``meta.NAME`` for each
+    plain column of the inputs; for a foreign table every column of a plain type. Nested columns are
+    left out.
     """
     if table.foreign:
         return plain_columns(table.schema())
-    schema = _logged_schema(table)
+    schema = table.log_schema()
     own = [_narrow(schema.field(name)) for name in _OWN if name in schema.names]
     inner = schema.field(_META).type if _META in schema.names else None
     if inner is None or not pa.types.is_struct(inner):
@@ -45,7 +44,7 @@ def carried_schema(table: FeatureTable) -> pa.Schema:
 
 
 def plain_columns(fields: Iterable[pa.Field]) -> pa.Schema:
-    """Return the fields of plain types, those that are keys left out."""
+    """Return the fields of plain types, without keys."""
     narrow = [_narrow(field) for field in fields if field.name not in _KEYS]
     return pa.schema([field for field in narrow if any(fits(field.type) for fits in _PLAIN)])
 
@@ -55,16 +54,8 @@ def _narrow(field: pa.Field) -> pa.Field:
     return pa.field(field.name, kinds.get(field.type, field.type))
 
 
-def _logged_schema(table: FeatureTable) -> pa.Schema:
-    """Return the columns as the table's log has them: a file may be older than some of them."""
-    opened = open_table(table.uri, table.version)
-    if opened is None:
-        raise StorageError("not_found", f"the table {table.uri} has gone")
-    return pa.schema(opened.schema().to_arrow())
-
-
 def columns_to_read(carried: pa.Schema, *, foreign: bool) -> list[str]:
-    """Return the columns of the files that hold what is carried."""
+    """Return the columns of the files to read for some carried columns."""
     names = carried.names if foreign else [_top(name) for name in carried.names]
     return list(dict.fromkeys(names))
 
@@ -74,7 +65,7 @@ def _top(name: str) -> str:
 
 
 def carried_rows(batch: pa.RecordBatch, carried: pa.Schema) -> pa.RecordBatch:
-    """Return what is carried of the rows of a file; a column that it lacks is null."""
+    """Return the carried columns of rows of a file; a column that the file lacks is null."""
     arrays = [_column(batch, field) for field in carried]
     return pa.RecordBatch.from_arrays(arrays, schema=carried)
 
@@ -91,5 +82,5 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
 
 
 def nameless(carried: pa.Schema) -> pa.Schema:
-    """Return carried columns under names that Spark can resolve: it takes a dot for a struct's."""
+    """Return carried columns under names without dots, which Spark would resolve as structs."""
     return pa.schema([pa.field(f"_c{at}", field.type) for at, field in enumerate(carried)])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pool3 import storage
-from pool3.errors import NotFound, UsageError
+from pool3.errors import NotFound, StorageError, UsageError
 from pool3.inputs.pictures import list_pictures
+from pool3.storage import StoredObject
 from pool3.storage.tables import TableFile, open_table, table_files
+
+_PARQUET = (".parquet", ".pq")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +22,7 @@ class FeatureTable:
     """One version of a feature table.
 
     `version` is None for a foreign table: a plain folder of Parquet files with `image_id` and
-    `features`, in which every row counts.
+    `features` and no log.
     """
 
     uri: str
@@ -28,7 +31,7 @@ class FeatureTable:
 
     @property
     def foreign(self) -> bool:
-        """Whether the table was written by somebody else."""
+        """Whether the table is a plain folder of Parquet files."""
         return self.version is None
 
     def file_uri(self, file: TableFile) -> str:
@@ -36,12 +39,12 @@ class FeatureTable:
         return storage.join(self.uri, file.path)
 
     def read(self, file: TableFile, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        """Yield some columns of one file, or all, a row group or less at a time."""
+        """Yield some columns of one file, or all of them, at most a row group at a time."""
         with storage.open_input(self.file_uri(file)) as source:
             yield from pq.ParquetFile(source).iter_batches(batch_size=4096, columns=columns)
 
     def model_id(self) -> str | None:
-        """Return the model that made the features, None for a foreign or an empty table."""
+        """Return the id of the model of the features, None for a foreign or an empty table."""
         if self.foreign:
             return None
         for file in self.files:
@@ -59,18 +62,29 @@ class FeatureTable:
         with storage.open_input(self.file_uri(file)) as source:
             return pq.ParquetFile(source).schema_arrow
 
+    def log_schema(self) -> pa.Schema:
+        """Return the Arrow schema in the table's log; older files may lack some columns."""
+        opened = open_table(self.uri, self.version)
+        if opened is None:
+            raise StorageError(
+                "not_found",
+                f"expected version {self.version} of the table {self.uri}, found no table; another "
+                "process deleted it: restore it and run again",
+            )
+        return pa.schema(opened.schema().to_arrow())
+
     def model_uri(self, model_id: str) -> str:
-        """Return where the table keeps the model directory that filled it."""
+        """Return the uri of a model directory inside the table."""
         return model_uri(self.uri, model_id)
 
 
 def model_uri(table_uri: str, model_id: str) -> str:
-    """Return the place of a model directory inside a feature table."""
+    """Return the uri of a model directory inside a feature table."""
     return storage.join(table_uri, "_pool3", "models", model_id)
 
 
 def own_table(uri: str) -> FeatureTable | None:
-    """Open the newest version of our own table, None where there is no table yet."""
+    """Open the newest version of our own table, None where there is none."""
     table = open_table(uri)
     if table is None:
         return None
@@ -83,8 +97,8 @@ def open_features(where: str) -> FeatureTable:
     Raises
     ------
     UsageError
-        There is neither a Delta table nor a folder of Parquet files at `where`, or it lacks a
-        column.
+        There is neither a Delta table nor a folder of Parquet files at `where`, or a column is
+        missing.
     """
     uri = storage.canonical_uri(where)
     table = own_table(uri) or foreign_table(uri)
@@ -107,26 +121,33 @@ def foreign_table(uri: str) -> FeatureTable:
         There are none.
     """
     try:
-        found = [
-            object_
-            for object_ in list_pictures(uri).objects
-            if object_.uri.endswith((".parquet", ".pq"))
-        ]
+        table = parquet_table(uri, list_pictures(uri).objects)
     except (NotFound, UsageError):
-        found = []
-    if not found:
+        table = None
+    if table is None:
         raise UsageError(
             f"expected a feature table (Delta, or a folder of Parquet files), found none at {uri}; "
             "run extract-features first or check --features"
         )
-    files = [
+    return table
+
+
+def parquet_table(uri: str, objects: Iterable[StoredObject]) -> FeatureTable | None:
+    """Return the Parquet files among listed objects as a foreign table, None if there are none."""
+    files = listed_files(uri, [entry for entry in objects if entry.uri.endswith(_PARQUET)])
+    return FeatureTable(uri=uri, version=None, files=files) if files else None
+
+
+def listed_files(table_uri: str, objects: Iterable[StoredObject]) -> tuple[TableFile, ...]:
+    """Return listed objects below a table as files whose rows and bounds are unknown."""
+    return tuple(
         TableFile(
-            path=object_.uri.removeprefix(uri).lstrip("/"),
-            size=object_.size,
-            rows=0,
-            smallest=None,
-            largest=None,
+            path=path_below(table_uri, entry), size=entry.size, rows=0, smallest=None, largest=None
         )
-        for object_ in found
-    ]
-    return FeatureTable(uri=uri, version=None, files=tuple(files))
+        for entry in objects
+    )
+
+
+def path_below(table_uri: str, entry: StoredObject) -> str:
+    """Return the path of a listed object relative to its table."""
+    return entry.uri.removeprefix(table_uri).lstrip("/")

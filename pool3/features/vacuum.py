@@ -1,7 +1,7 @@
-"""What lies below a feature table and counts no more: found by listing, and deleted for good.
+"""Finds objects below a feature table that are no longer needed, so that they can be deleted.
 
-Readers of an older version need the files that it names, so those stay for a time; so do parts that
-no version names, which may be of a run that is still writing.
+Readers of an older version need its files, so these stay for some time. So do files that no version
+names, since a run that is still writing may have stored them.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from urllib.parse import unquote
 
 from pool3 import storage
 from pool3.errors import NotFound, StorageError
-from pool3.features.table import FeatureTable
+from pool3.features.table import FeatureTable, path_below
 from pool3.storage import StoredObject
-from pool3.storage.tables import TableFile, open_table
+from pool3.storage.tables import open_table
 
 _VERSION = re.compile(r"(\d{20})\.")
 _LEASE = re.compile(r"_pool3/leases/(\d{20})\.")
 
 
 def unnamed_files(table: FeatureTable) -> list[StoredObject]:
-    """Return the data files below a table that its version does not name, sorted by uri.
+    """Return the data files below a table that are not in its version, sorted by uri.
 
-    They are of older versions, of killed runs, or local files that a killed writer left half done.
+    They belong to older versions or to killed runs, or are incomplete local files.
     """
     named = {table.file_uri(file) for file in table.files}
     return [
-        found
-        for found in _below(table.uri)
-        if found.uri not in named and _is_data(_path(table.uri, found))
+        entry
+        for entry in _below(table.uri)
+        if entry.uri not in named and _is_data(path_below(table.uri, entry))
     ]
 
 
@@ -39,26 +39,12 @@ def _is_data(path: str) -> bool:
     *folders, name = path.split("/")
     if any(folder.startswith(("_", ".")) for folder in folders):
         return False
-    half_done = name.startswith(".pool3-")
-    return half_done or (name.endswith(".parquet") and not name.startswith(("_", ".")))
-
-
-def as_files(table: FeatureTable, found: Sequence[StoredObject]) -> list[TableFile]:
-    """Return objects below a table as files of it, of which nothing but the size is known."""
-    return [
-        TableFile(
-            path=_path(table.uri, object_),
-            size=object_.size,
-            rows=0,
-            smallest=None,
-            largest=None,
-        )
-        for object_ in found
-    ]
+    incomplete = name.startswith(".pool3-")
+    return incomplete or (name.endswith(".parquet") and not name.startswith(("_", ".")))
 
 
 def outdated(table: FeatureTable, unnamed: Sequence[StoredObject], cutoff: datetime) -> list[str]:
-    """Return the uris of what no version since `cutoff` needs.
+    """Return the uris of the files that no version since `cutoff` needs.
 
     Parameters
     ----------
@@ -67,57 +53,63 @@ def outdated(table: FeatureTable, unnamed: Sequence[StoredObject], cutoff: datet
     unnamed
         From `unnamed_files`.
     cutoff
-        UTC. A file stays when it was written since, or withdrawn by a commit since: then it
-        belonged to a version that was current at that time.
+        UTC. A file stays if it was written after the cutoff, or removed by a commit after the
+        cutoff, since it then belonged to a version that was current at that time.
     """
-    withdrawn = set(_withdrawn_since(table.uri, cutoff))
+    removed = set(_removed_since(table.uri, cutoff))
     return [
-        found.uri
-        for found in unnamed
-        if found.modified_at < cutoff and _path(table.uri, found) not in withdrawn
+        entry.uri
+        for entry in unnamed
+        if entry.modified_at < cutoff and path_below(table.uri, entry) not in removed
     ]
 
 
-def _withdrawn_since(table_uri: str, cutoff: datetime) -> Iterator[str]:
-    for found in _below(storage.join(table_uri, "_delta_log")):
-        if not found.uri.endswith(".json") or found.modified_at < cutoff:
+def _removed_since(table_uri: str, cutoff: datetime) -> Iterator[str]:
+    for entry in _below(storage.join(table_uri, "_delta_log")):
+        if not entry.uri.endswith(".json") or entry.modified_at < cutoff:
             continue
-        for line in storage.fetch(found.uri).splitlines():
+        for line in storage.fetch(entry.uri).splitlines():
             action = json.loads(line).get("remove") if line.strip() else None
             if action is not None:
                 yield from {action["path"], unquote(action["path"])}
 
 
-def run_leavings(table_uri: str, cutoff: datetime, *, lease_number: int) -> list[StoredObject]:
-    """Return what runs before this one left below ``_pool3`` and needed only while they ran.
+def run_leftovers(table_uri: str, cutoff: datetime, *, lease_number: int) -> list[StoredObject]:
+    """Return the objects below ``_pool3`` that earlier runs needed only while they ran.
 
     Parameters
     ----------
     cutoff
-        UTC; what is younger stays.
+        UTC; younger objects stay.
     lease_number
-        Of the lease that the caller holds; older leases and their heartbeats may go.
+        Number of the caller's lease; older leases and their heartbeats are included.
     """
-    found = []
-    for object_ in _below(storage.join(table_uri, "_pool3")):
-        path = _path(table_uri, object_)
+    leftovers = []
+    for entry in _below(storage.join(table_uri, "_pool3")):
+        path = path_below(table_uri, entry)
         lease = _LEASE.match(path)
-        over = path.startswith("_pool3/runs/") or (lease and int(lease[1]) < lease_number)
-        if over and object_.modified_at < cutoff:
-            found.append(object_)
-    return found
+        obsolete = path.startswith("_pool3/runs/") or (lease and int(lease[1]) < lease_number)
+        if obsolete and entry.modified_at < cutoff:
+            leftovers.append(entry)
+    return leftovers
 
 
 def checkpoint(table_uri: str) -> int:
-    """Write a checkpoint of the newest version, so that readers need no older log; returns it."""
+    """Write a checkpoint of the newest version, so that readers need no older log.
+
+    Returns
+    -------
+    int
+        The version.
+    """
     table = open_table(table_uri)
     if table is None:
-        raise NotFound(f"there is no table {table_uri}")
+        raise NotFound(f"expected a Delta table at {table_uri}, found none; check the uri")
     table.create_checkpoint()
     version = table.version()
     start = f"{version:020d}.checkpoint"
     log = _below(storage.join(table_uri, "_delta_log"))
-    if not any(storage.name_of(found.uri).startswith(start) for found in log):
+    if not any(storage.name_of(entry.uri).startswith(start) for entry in log):
         raise StorageError(
             "fetch_failed",
             f"expected a checkpoint of version {version} of {table_uri}, found none; run the job "
@@ -127,22 +119,22 @@ def checkpoint(table_uri: str) -> int:
 
 
 def log_before(table_uri: str, version: int) -> list[str]:
-    """Return the uris of the log that a reader of `version` with its checkpoint does not need.
+    """Return the uris of the log files that a reader of a version with a checkpoint does not need.
 
-    The statistics in it hold ids: the bounds of each file.
+    Their statistics contain ids, the bounds of each file.
     """
-    needless = []
-    for found in _below(storage.join(table_uri, "_delta_log")):
-        name = storage.name_of(found.uri)
+    unneeded = []
+    for entry in _below(storage.join(table_uri, "_delta_log")):
+        name = storage.name_of(entry.uri)
         number = _VERSION.match(name)
         newer = number is not None and int(number[1]) >= version
         if not newer and name != "_last_checkpoint":
-            needless.append(found.uri)
-    return needless
+            unneeded.append(entry.uri)
+    return unneeded
 
 
 def keep_since(keep_hours: float, now: datetime | None = None) -> datetime:
-    """Return the time before which nothing has to be kept; with 0 hours, that is any time."""
+    """Return the time before which nothing has to be retained; with 0 hours, the far future."""
     if keep_hours == 0:
         return datetime.max.replace(tzinfo=UTC)
     seconds = (now or datetime.now(UTC)).timestamp() - 3600 * keep_hours
@@ -151,10 +143,6 @@ def keep_since(keep_hours: float, now: datetime | None = None) -> datetime:
 
 def _below(uri: str) -> list[StoredObject]:
     try:
-        return sorted(storage.list_objects(uri), key=lambda found: found.uri)
+        return sorted(storage.list_objects(uri), key=lambda entry: entry.uri)
     except NotFound:
         return []
-
-
-def _path(table_uri: str, found: StoredObject) -> str:
-    return found.uri.removeprefix(table_uri).lstrip("/")

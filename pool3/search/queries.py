@@ -12,14 +12,11 @@ import pyarrow.compute as pc
 
 from pool3 import storage
 from pool3.errors import UsageError
-from pool3.features.table import FeatureTable, own_table
+from pool3.features.table import FeatureTable, own_table, parquet_table
 from pool3.filters.columns import column_of
 from pool3.index.format.manifest import Manifest
 from pool3.inputs.pictures import list_pictures
 from pool3.storage import StoredObject
-from pool3.storage.tables import TableFile
-
-_PARQUET = (".parquet", ".pq")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,26 +56,16 @@ def open_queries(where: str) -> QueryTable | tuple[StoredObject, ...]:
     table = own_table(uri) if storage.is_directory(uri) else None
     if table is not None:
         return _query_table(table)
-    found = list_pictures(where).objects
-    parquet = [one for one in found if one.uri.endswith(_PARQUET)]
-    if not parquet:
-        return found
+    pictures = list_pictures(where).objects
+    table = parquet_table(uri, pictures)
+    if table is None:
+        return pictures
     if not storage.is_directory(uri):
         raise UsageError(
             f"expected a folder of Parquet files or of pictures as queries, found the file {uri}; "
             "name its folder"
         )
-    files = [
-        TableFile(
-            path=one.uri.removeprefix(uri).lstrip("/"),
-            size=one.size,
-            rows=0,
-            smallest=None,
-            largest=None,
-        )
-        for one in parquet
-    ]
-    return _query_table(FeatureTable(uri=uri, version=None, files=tuple(files)))
+    return _query_table(table)
 
 
 def _query_table(table: FeatureTable) -> QueryTable:

@@ -1,1 +1,1 @@
-"""The steps of compact-features on the driver."""
+"""The driver side of compact-features."""

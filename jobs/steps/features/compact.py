@@ -1,4 +1,4 @@
-"""The steps of compact-features: merge small files, erase rows, free old versions."""
+"""The steps of compact-features: merge small files, erase rows, delete old versions."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from jobs.options.compact_features import JOB, CompactConfig
 from jobs.runtime.report import Report
 from jobs.steps.tasks import gather, gather_files, spread
 from pool3 import storage
-from pool3.errors import Pool3Error, StorageError, UsageError
+from pool3.errors import Pool3Error, UsageError
 from pool3.features.lease import Lease
 from pool3.features.merge import Merged, merge_groups, require_same_rows
 from pool3.features.table import FeatureTable, own_table
-from pool3.features.vacuum import checkpoint, keep_since, log_before, outdated, run_leavings
+from pool3.features.vacuum import checkpoint, keep_since, log_before, outdated, run_leftovers
 from pool3.storage import StoredObject
 from pool3.storage.removal import delete_objects
-from pool3.storage.tables import TableFile, commit, open_table
+from pool3.storage.tables import TableFile, commit
 from udfs.compact import GROUP_SCHEMA, group_rows, merge_group
 from udfs.find_ids import find_files_with_ids
 
-#: Files by their paths, each with the ids that were found in it.
+#: Ids by path of the file that has them, None for a file that cannot be read.
 FilesWithIds = dict[str, list[str] | None]
 
 
@@ -39,7 +39,7 @@ def require_table(config: CompactConfig) -> FeatureTable:
 def files_with_ids(
     spark: SparkSession, table: FeatureTable, files: Sequence[TableFile], ids: Set[str]
 ) -> FilesWithIds:
-    """Return the files that hold some ids, with these; None for a file that cannot be read."""
+    """Return the files that have some of the ids, with these ids."""
     if not files or not ids:
         return {}
     n_tasks = min(len(files), 4 * spark.sparkContext.defaultParallelism)
@@ -50,12 +50,13 @@ def files_with_ids(
 
 
 def require_readable(table: FeatureTable, files: FilesWithIds) -> None:
-    """Raise `Pool3Error` for a file that may hold ids and cannot be read."""
+    """Raise `Pool3Error` for a file that may have ids to erase and cannot be read."""
     for path, ids in files.items():
         if ids is None:
             raise Pool3Error(
-                f"expected ids in {storage.join(table.uri, path)}, which cannot be read; nothing "
-                "was erased: restore the file, or an older version of the table, and run again"
+                f"expected ids in {storage.join(table.uri, path)}, found that it cannot be read; "
+                "nothing was erased: restore the file or an older version of the table, and run "
+                "again"
             )
 
 
@@ -69,7 +70,7 @@ def merge_files(
 ) -> FeatureTable:
     """Merge small files, rewrite those that are `forced`, and commit; returns the new version."""
     groups = merge_groups(table.files, target_bytes=config.target_file_mb << 20, forced=forced)
-    schema = _schema(table)
+    schema = table.log_schema()
     merges = _merge(spark, table, groups, erased, schema, report.run_id)
     old = [file for group in groups for file in group]
     new = [merge.file for merge in merges if merge.file is not None]
@@ -88,14 +89,6 @@ def merge_files(
         data_change=report.counts["gone"] > 0,
     )
     return require_table(config)
-
-
-def _schema(table: FeatureTable) -> pa.Schema:
-    """Return the columns of the table as its log has them."""
-    opened = open_table(table.uri, table.version)
-    if opened is None:
-        raise StorageError("not_found", f"the table {table.uri} has gone")
-    return pa.schema(opened.schema().to_arrow())
 
 
 def _merge(
@@ -122,7 +115,7 @@ def _count(
     *,
     n_erased: int,
 ) -> None:
-    """Report rows and files: ok was carried over, skipped lies in files that stay as they are."""
+    """Report rows and files: ``ok`` rows were copied, ``skipped`` ones are in unchanged files."""
     rows, read = (sum(file.rows for file in files) for files in (table.files, old))
     report.counts.update(ok=read - n_erased, skipped=rows - read, gone=n_erased)
     report.details.update(
@@ -141,23 +134,24 @@ def clean_table(
     lease: Lease,
     report: Report,
 ) -> None:
-    """Delete what counts no more, and write a checkpoint.
+    """Delete objects that are no longer needed, and write a checkpoint.
 
-    With `erasing`, all that may hold the ids goes whatever its age: the `unnamed_with_ids` among
-    the files that no version names, what runs left, and the log's older part.
+    With `erasing`, every object that may contain the ids is deleted whatever its age: the
+    `unnamed_with_ids` among the files that no version names, the leftovers of runs, and the older
+    log.
     """
     cutoff = keep_since(config.keep_hours)
-    leavings = run_leavings(
+    leftovers = run_leftovers(
         table.uri, keep_since(0) if erasing else cutoff, lease_number=lease.number
     )
-    doomed = {
+    obsolete = {
         *outdated(table, unnamed, cutoff),
         *(storage.join(table.uri, path) for path in unnamed_with_ids),
-        *(found.uri for found in leavings),
+        *(entry.uri for entry in leftovers),
     }
-    delete_objects(sorted(doomed))
+    delete_objects(sorted(obsolete))
     version = checkpoint(table.uri)
     if erasing:
         delete_objects(log_before(table.uri, version))
-    freed = sum(found.size for found in [*unnamed, *leavings] if found.uri in doomed)
-    report.details.update(freed={"files": len(doomed), "bytes": freed}, table_version=version)
+    freed = sum(entry.size for entry in [*unnamed, *leftovers] if entry.uri in obsolete)
+    report.details.update(freed={"files": len(obsolete), "bytes": freed}, table_version=version)

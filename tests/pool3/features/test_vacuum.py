@@ -11,13 +11,13 @@ import pytest
 from deltalake import DeltaTable
 
 from pool3 import storage
+from pool3.features.table import listed_files
 from pool3.features.vacuum import (
-    as_files,
     checkpoint,
     keep_since,
     log_before,
     outdated,
-    run_leavings,
+    run_leftovers,
     unnamed_files,
 )
 from pool3.storage.removal import delete_objects
@@ -68,7 +68,7 @@ def test_only_data_files_are_ever_deleted(tmp_path: Path) -> None:
         (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "t" / name).write_bytes(b"x")
     unnamed = unnamed_files(table)
-    assert [file.path for file in as_files(table, unnamed)] == sorted(gone)
+    assert [file.path for file in listed_files(table.uri, unnamed)] == sorted(gone)
     delete_objects(outdated(table, unnamed, keep_since(0)))
     delete_objects(found.uri for found in unnamed)  # what is gone already is no error
     assert not unnamed_files(table)
@@ -80,9 +80,9 @@ def test_what_runs_left_goes_and_the_present_lease_stays(tmp_path: Path) -> None
     names += ["_pool3/models/m/model.json", "_pool3/suppressed.json"]
     for name in names:
         storage.put(f"{tmp_path}/{name}", b"x")
-    found = run_leavings(str(tmp_path), keep_since(0), lease_number=2)
+    found = run_leftovers(str(tmp_path), keep_since(0), lease_number=2)
     assert [o.uri.removeprefix(f"{tmp_path}/") for o in found] == sorted(names[:2])
-    assert run_leavings(str(tmp_path), at_hours(1), lease_number=2) == []
+    assert run_leftovers(str(tmp_path), at_hours(1), lease_number=2) == []
 
 
 @pytest.fixture
