@@ -1,1 +1,1 @@
-"""The feature table: its columns, the pipeline that fills it, and its versions."""
+"""The feature table: its columns, its files, and its versions."""

@@ -1,8 +1,8 @@
-"""One writer at a time: a run in progress holds a lease on its table, and says so every so often.
+"""One writer at a time: a run holds a lease on its table and renews it with a heartbeat.
 
-Leases are numbered files below the table, each created if absent, so that of two runs that begin
-at once one wins. A run that ends releases its lease; the lease of one that died ends when its
-heartbeat has been silent for `STALE_S`, or at once where the new run sees that the process is gone.
+Leases are numbered files below the table, created only if absent, so that of two runs that start at
+the same time one wins. A run releases its lease when it ends. The lease of a run that died expires
+`STALE_S` after its last heartbeat, or immediately if the process ran on this host and is gone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STALE_S = 180.0
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """Who writes to a table: run, job, host and process; `number` counts the table's leases."""
+    """The writer of a table: run, job, host and process; `number` counts the table's leases."""
 
     number: int
     run_id: str
@@ -51,7 +51,7 @@ def _place(table_uri: str, number: int, what: str) -> str:
 
 
 def active_lease(table_uri: str) -> Lease | None:
-    """Return the lease that is in force on a table, None when nobody writes to it."""
+    """Return the lease in force on a table, None when no run writes to it."""
     newest = _newest(table_uri)
     return newest if newest is not None and _in_force(table_uri, newest) else None
 
@@ -60,7 +60,7 @@ def _newest(table_uri: str) -> Lease | None:
     folder = _folder(table_uri)
     if not storage.is_directory(folder):
         return None
-    names = [storage.name_of(found.uri) for found in storage.list_objects(folder)]
+    names = [storage.name_of(entry.uri) for entry in storage.list_objects(folder)]
     newest = max((name for name in names if name.endswith(".json")), default=None)
     if newest is None:
         return None
@@ -79,11 +79,11 @@ def _last_heartbeat(table_uri: str, number: int) -> float:
     try:
         return float(storage.fetch(_place(table_uri, number, "heartbeat")))
     except StorageError:
-        return time.time()  # it has only just begun
+        return time.time()  # the run has just started
 
 
 def _process_started(pid: int) -> str:
-    """Tell when a process of this machine began: its number may be used again."""
+    """Return the start of a process on this host, since process ids are reused; empty if gone."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -94,12 +94,12 @@ def _process_started(pid: int) -> str:
 
 @contextmanager
 def leased(table_uri: str, *, run_id: str, job: str) -> Iterator[Lease]:
-    """Hold the lease of a table for the time of the block.
+    """Hold the lease of a table during the block.
 
     Raises
     ------
     Pool3Error
-        When another run holds it; nothing was changed.
+        Another run holds the lease; nothing was changed.
     """
     newest = _newest(table_uri)
     if newest is not None and _in_force(table_uri, newest):
@@ -140,7 +140,7 @@ def _beat(table_uri: str, number: int, ended: threading.Event) -> None:
 
 def _taken(table_uri: str, owner: Lease) -> Pool3Error:
     return Pool3Error(
-        f"expected {table_uri} to be free, found that {owner} is writing to it; wait for it to end "
-        f"(if it has died on another machine, its lease ends {STALE_S:.0f} s after its last "
+        f"expected no other writer of {table_uri}, found that {owner} is writing to it; wait for "
+        f"it to end (if it died on another host, its lease expires {STALE_S:.0f} s after its last "
         "heartbeat)"
     )

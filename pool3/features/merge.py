@@ -1,7 +1,7 @@
-"""Files of a feature table merged into one: which go together, and how their rows are carried over.
+"""Merges files of a feature table: chooses which files go together, and copies their rows.
 
-A file is rewritten for two reasons: it is small, or it holds rows that must go. Every merge counts
-and sums up the ids that it read and, read back from storage, those that it wrote.
+A file is rewritten because it is small, or because it has rows to erase. Every merge counts and
+sums the ids that it read and, read back from storage, those that it wrote.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ _SUM_BITS = 64
 def merge_groups(
     files: Sequence[TableFile], *, target_bytes: int, forced: Set[str] = frozenset()
 ) -> list[tuple[TableFile, ...]]:
-    """Return the groups of files that are each to become one file.
+    """Return the groups of files, each to be merged into one file.
 
     Parameters
     ----------
     files
-        Of one version of the table.
+        Files of one version of the table.
     target_bytes
-        No group of several files is larger. Files under half of it are merged; a single one that
-        has no fellow stays as it is.
+        Most bytes of a group of several files. Files under half of it are merged; a single small
+        file stays as it is.
     forced
-        Paths of files that must be rewritten whatever their size.
+        Paths of files to rewrite whatever their size.
 
     Returns
     -------
     list of tuple of TableFile
-        Neighbours by `smallest` go together, so that the bounds of the new files stay narrow.
+        Files are grouped in the order of `smallest`, so that the id ranges of the new files are
+        narrow.
     """
     chosen = [file for file in files if 2 * file.size < target_bytes or file.path in forced]
     chosen.sort(key=lambda file: (file.smallest or "", file.path))
@@ -68,11 +69,11 @@ class Merged:
     Attributes
     ----------
     file
-        The stored part, None when no row was left.
+        The stored file, None when no row is left.
     read, erased, written
-        Rows of the old files, those that were left out, and those in the stored part.
+        Rows of the old files, rows left out, and rows in the stored file.
     expected_sum, written_sum
-        Sums of the ids that should and that do stand in the stored part; see `sum_of_ids`.
+        Sums of the ids that should be and that are in the stored file; see `sum_of_ids`.
     """
 
     file: TableFile | None
@@ -94,27 +95,27 @@ class Merged:
 
 
 def require_same_rows(merges: Sequence[Merged], rows_before: int) -> None:
-    """Raise `Pool3Error` unless the new files hold exactly the rows of the old ones that stay.
+    """Raise `Pool3Error` unless the new files have exactly the rows of the old ones not erased.
 
     Parameters
     ----------
     rows_before
-        Rows of the old files as the table's log tells them.
+        Rows of the old files according to the table's log.
     """
     read = sum(merge.read for merge in merges)
-    kept = read - sum(merge.erased for merge in merges)
+    expected = read - sum(merge.erased for merge in merges)
     written = sum(merge.written for merge in merges)
-    ids_agree = all(merge.expected_sum == merge.written_sum for merge in merges)
-    if read != rows_before or written != kept or not ids_agree:
+    same_ids = all(merge.expected_sum == merge.written_sum for merge in merges)
+    if read != rows_before or written != expected or not same_ids:
         raise Pool3Error(
-            f"expected {rows_before} rows in the old files and {kept} with the same ids in the new "
-            f"ones, found {read} and {written}{'' if ids_agree else ' with other ids'}; nothing "
+            f"expected {rows_before} rows in the old files and {expected} with the same ids in the "
+            f"new ones, found {read} and {written}{'' if same_ids else ' with other ids'}; nothing "
             "was committed, run the job again"
         )
 
 
 def sum_of_ids(ids: Iterable[str]) -> int:
-    """Return a 64-bit sum of hashes: equal for equal collections of ids in any order."""
+    """Return a 64-bit sum of hashes, which does not depend on the order of the ids."""
     total = 0
     for image_id in ids:
         digest = hashlib.blake2b(image_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -131,71 +132,71 @@ def merge_files(
     run_id: str,
     number: int,
 ) -> Merged:
-    """Store the rows of some files as one part, sorted by id.
+    """Store the rows of some files as one file, sorted by id.
 
-    Rows pass through a local file, so that memory holds a batch of them whatever the files' size.
+    Rows pass through a local file, so that at most a batch of them is in memory.
 
     Parameters
     ----------
     without
-        Ids of rows that are left out.
+        Ids of the rows to leave out.
     schema
-        Columns of the table; what an older file lacks becomes null.
+        Columns of the table; a column that an older file lacks is null.
     run_id, number
-        For the name of the part.
+        Parts of the new file's name.
 
     Raises
     ------
     Pool3Error
-        An id stands twice in these files.
+        An id occurs twice in these files.
     """
     with tempfile.TemporaryDirectory(prefix="pool3-merge-") as folder:
         spill = Path(folder) / "rows.arrow"
-        read, kept, expected_sum = _spilled(table, files, without, schema, spill)
+        read, staying, expected_sum = _spill(table, files, without, schema, spill)
         with pa.memory_map(str(spill)) as source:
             rows = pa.ipc.open_file(source).read_all()
             order = _order(rows, table.uri)
             name = part_name(run_id, number)
-            with PartWriter(table.uri, name, _dimension(rows), schema) as part:
+            with PartWriter(table.uri, name, _dimension(rows), schema) as writer:
                 for batch in _in_order(rows, order):
-                    part.append(batch)
-                file = part.finish()
+                    writer.append(batch)
+                file = writer.finish()
     written, written_sum = _stored_ids(table, file)
     return Merged(
         file=file,
         read=read,
-        erased=read - kept,
+        erased=read - staying,
         written=written,
         expected_sum=expected_sum,
         written_sum=written_sum,
     )
 
 
-def _spilled(
+def _spill(
     table: FeatureTable,
     files: Sequence[TableFile],
     without: Set[str],
     schema: pa.Schema,
     spill: Path,
 ) -> tuple[int, int, int]:
-    """Write the rows that stay to a local file; returns rows read, rows kept, sum of their ids."""
-    read = kept = total = 0
+    """Write the rows that stay to a local file; returns rows read and written, and sum of ids."""
+    read = written = total = 0
     skipped_rows = pa.array(sorted(without), pa.string())
     with pa.ipc.new_file(spill, schema) as writer:
         for file in files:
             for batch in table.read(file, columns=None):
                 ids = batch.column("image_id").to_pylist()
                 staying = [image_id for image_id in ids if image_id not in without]
-                read, kept = read + len(ids), kept + len(staying)
+                read, written = read + len(ids), written + len(staying)
                 total += sum_of_ids(staying)
                 rows = conformed(batch, schema)
                 mask = pc.invert(pc.is_in(rows.column("image_id"), skipped_rows))
                 writer.write_batch(rows.filter(mask))
-    return read, kept, total % (1 << _SUM_BITS)
+    return read, written, total % (1 << _SUM_BITS)
 
 
 def _order(rows: pa.Table, table_uri: str) -> npt.NDArray[np.int64]:
-    """Return the row numbers sorted by id; two rows of one id are an error."""
+    """Return the row numbers sorted by id; raise `Pool3Error` for two rows of one id."""
     ids = rows.column("image_id").combine_chunks()
     order = pc.sort_indices(ids)
     in_order = ids.take(order)
@@ -215,7 +216,7 @@ def _dimension(rows: pa.Table) -> int:
 
 
 def _in_order(rows: pa.Table, order: npt.NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in the given order, a batch at a time, without joining all of them."""
+    """Yield the rows in the given order, a batch at a time, without concatenating all of them."""
     batches = rows.to_batches()
     starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
     for begin in range(0, len(order), _ROWS_AT_ONCE):
@@ -232,7 +233,7 @@ def _in_order(rows: pa.Table, order: npt.NDArray[np.int64]) -> Iterator[pa.Recor
 
 
 def _stored_ids(table: FeatureTable, file: TableFile | None) -> tuple[int, int]:
-    """Return count and sum of the ids in a stored part, as storage gives them back."""
+    """Return count and sum of the ids in a stored file, read back from storage."""
     if file is None:
         return 0, 0
     count = total = 0

@@ -1,4 +1,4 @@
-"""The columns of the feature table, one row for each picture that was asked for."""
+"""The columns of the feature table, which has one row per input picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 OK, FAILED, GONE = "ok", "failed", "gone"
 
-#: Codes that the same bytes will always give; the other codes are tried again by later runs.
+#: Errors that the same bytes always cause; later runs retry the other errors.
 PERMANENT_ERRORS = frozenset(
     {
         "empty",
@@ -37,9 +37,9 @@ FEATURE_SCHEMA = pa.schema(
         pa.field("format", pa.string()),
         pa.field("content_sha256", pa.string()),
         pa.field("content_length", pa.int64()),
-        pa.field("etag", pa.string()),  # as the listing told it
+        pa.field("etag", pa.string()),  # from the listing
         pa.field("modified_at", _UTC),
-        pa.field("thumbnail", pa.binary()),  # JPEG, where the run was asked for them
+        pa.field("thumbnail", pa.binary()),  # JPEG, null without --thumbnails
         pa.field("model_id", pa.string(), nullable=False),
         pa.field("engine", pa.string(), nullable=False),
         pa.field("precision", pa.string(), nullable=False),
@@ -50,5 +50,5 @@ FEATURE_SCHEMA = pa.schema(
 
 
 def feature_schema(meta: pa.StructType | None) -> pa.Schema:
-    """Return the columns of a table whose inputs carry columns of their own as `meta`."""
+    """Return the columns of a table; `meta` is the type of the carried columns of the inputs."""
     return FEATURE_SCHEMA if meta is None else FEATURE_SCHEMA.append(pa.field("meta", meta))

@@ -1,4 +1,4 @@
-"""A folder of a run's own inside its table, for what tasks have to read before anything is done."""
+"""A temporary folder of a run inside its table, for files that its tasks read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pool3.storage.removal import delete_objects
 
 @contextmanager
 def staged(table_uri: str, run_id: str) -> Iterator[str]:
-    """Give the uri of the folder; what is in it is gone when the block ends, however it ends."""
+    """Yield the uri of the folder; it is deleted when the block ends, even by an error."""
     place = storage.join(table_uri, "_pool3", "runs", run_id)
     try:
         yield place
@@ -23,10 +23,10 @@ def staged(table_uri: str, run_id: str) -> Iterator[str]:
 
 def _remove(place: str, table_uri: str) -> None:
     if not storage.is_local(place):
-        delete_objects(found.uri for found in storage.list_objects(place))
+        delete_objects(entry.uri for entry in storage.list_objects(place))
         return
     shutil.rmtree(place, ignore_errors=True)
-    # A run that was refused leaves nothing, not even empty folders.
+    # A run that was refused must not leave empty folders.
     with suppress(OSError):
         for folder in (Path(place).parent, Path(place).parent.parent, Path(table_uri)):
             folder.rmdir()

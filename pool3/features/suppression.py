@@ -1,6 +1,6 @@
-"""The ids that were erased from a table and must not come back.
+"""The suppression list of a table: ids that were erased and must not be extracted again.
 
-The list holds hashes of the ids, not the ids: what was erased is not kept in it.
+The list contains hashes of the ids, since the ids themselves were erased.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FORMAT_VERSION = 1
 
 
 def suppressed_uri(table_uri: str) -> str:
-    """Return the place of a table's list."""
+    """Return the uri of a table's suppression list."""
     return storage.join(table_uri, "_pool3", "suppressed.json")
 
 
@@ -26,7 +26,7 @@ def read_suppressed(table_uri: str) -> frozenset[str]:
     Raises
     ------
     UsageError
-        The list has another format: a newer release wrote it, or it is damaged.
+        The list has another format, because a newer release wrote it or it is damaged.
     """
     uri = suppressed_uri(table_uri)
     try:
@@ -37,7 +37,7 @@ def read_suppressed(table_uri: str) -> frozenset[str]:
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"expected the JSON of a suppression list in {uri}, found something else ({error}); "
-            "restore it from a backup, for without it erased pictures would come back"
+            "restore it from a backup, since without it erased pictures would be extracted again"
         ) from error
     if version != FORMAT_VERSION:
         raise UsageError(
@@ -48,9 +48,9 @@ def read_suppressed(table_uri: str) -> frozenset[str]:
 
 
 def suppress(table_uri: str, ids: Iterable[str]) -> int:
-    """Add ids to a table's list; returns how many it did not hold yet.
+    """Add ids to a table's list; returns how many were new.
 
-    The caller holds the table's lease, so that no two runs write the list at once.
+    The caller must hold the table's lease, so that two runs never write the list at the same time.
     """
     before = read_suppressed(table_uri)
     after = before.union(map(_hash, ids))
@@ -61,7 +61,7 @@ def suppress(table_uri: str, ids: Iterable[str]) -> int:
 
 
 def is_suppressed(image_id: str, suppressed: Set[str]) -> bool:
-    """Tell whether an id is on the list that `read_suppressed` returned."""
+    """Return whether an id is on the list that `read_suppressed` returned."""
     return bool(suppressed) and _hash(image_id) in suppressed
 
 

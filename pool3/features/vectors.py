@@ -1,4 +1,4 @@
-"""Usable vectors of a feature table: what an index is built from, and what is left out and why."""
+"""The usable vectors of a feature table, from which an index is built, and the skipped rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ MOST_NAMED = 20
 
 @dataclass(slots=True)
 class SkippedRows:
-    """Rows that are not indexed: counts by reason, the first ids of each, rows that are not ok."""
+    """Rows that are not indexed.
+
+    Attributes
+    ----------
+    skipped
+        Rows that are not ok.
+    errors
+        Ok rows that cannot be used, counted by reason.
+    named
+        The first ids of each reason.
+    """
 
     skipped: int = 0
     errors: Counter[str] = field(default_factory=Counter)
@@ -47,7 +57,7 @@ class SkippedRows:
         names.extend(str(image_id) for image_id in ids[: MOST_NAMED - len(names)])
 
     def merge(self, other: SkippedRows) -> None:
-        """Add what another task left out."""
+        """Add the rows that another task skipped."""
         self.skipped += other.skipped
         self.errors.update(other.errors)
         for reason, names in other.named.items():
@@ -65,19 +75,19 @@ class UsableRows:
 
 
 def vector_dimension(table: FeatureTable) -> int:
-    """Return the length of the table's vectors: the most common in the first rows that have any.
+    """Return the length of the table's vectors: the most common one in the first non-empty batch.
 
     Raises
     ------
     UsageError
-        When no row has a vector.
+        No row has a vector.
     """
     for file in table.files:
         for batch in table.read(file, ["features"]):
             length = common_length(batch.column(0))
             if length:
                 return length
-    raise UsageError(f"expected vectors in {table.uri}, found none; nothing can be indexed")
+    raise UsageError(f"expected vectors in {table.uri}, found none; extract features first")
 
 
 def usable_rows(
@@ -106,15 +116,14 @@ def usable_rows(
         named = pc.is_valid(ids).to_numpy(zero_copy_only=False)[checked.rows]
         if not named.all():
             skipped_rows.add(NULL_ID, [None] * int((~named).sum()))
-        kept = pa.array(checked.rows[named])
-        metadata = carried_rows(batch.take(kept), carried)
-        yield UsableRows(ids.take(kept), checked.vectors[named], metadata)
+        usable = pa.array(checked.rows[named])
+        metadata = carried_rows(batch.take(usable), carried)
+        yield UsableRows(ids.take(usable), checked.vectors[named], metadata)
 
 
 def _ok_rows(batch: pa.RecordBatch, foreign: bool, skipped_rows: SkippedRows) -> pa.RecordBatch:
     if foreign:
         return batch
-    ok = pc.equal(batch.column("status"), OK)
-    kept = batch.filter(ok)
-    skipped_rows.skipped += batch.num_rows - kept.num_rows
-    return kept
+    ok_rows = batch.filter(pc.equal(batch.column("status"), OK))
+    skipped_rows.skipped += batch.num_rows - ok_rows.num_rows
+    return ok_rows

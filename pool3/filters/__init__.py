@@ -1,1 +1,1 @@
-"""The filter language: text to a tree, a tree to an Arrow expression."""
+"""The filter language of ``where``: text to a tree, and a tree to a mask of rows."""

@@ -1,7 +1,7 @@
-"""Finding a column of an index's rows by the name that a caller wrote.
+"""Resolves the name of a column of an index's rows.
 
-A column is called by its own name, a field of a struct ``struct.field``; what stands under ``meta``
-may be called without it where no other column has the name.
+A column has its own name, a field of a struct the name ``struct.field``. The prefix ``meta`` may be
+omitted unless another column has the name.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _PREFIX = "meta"
 
 
 def column_path(declared: pa.Schema, name: str, *, argument: str) -> tuple[str, ...]:
-    """Find the column that a name means.
+    """Resolve a column name.
 
     Parameters
     ----------
     declared
-        All columns there are.
+        All columns.
     name
-        What the caller wrote.
+        The name that the caller gave.
     argument
-        The argument that named it, for the error.
+        The argument with the name, for the error.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def column_path(declared: pa.Schema, name: str, *, argument: str) -> tuple[str, 
     Raises
     ------
     UsageError
-        When there is no such column, naming those there are.
+        There is no such column.
 
     Examples
     --------
@@ -47,9 +47,9 @@ def column_path(declared: pa.Schema, name: str, *, argument: str) -> tuple[str, 
     ('meta.label',)
     """
     if isinstance(name, str):
-        found = _path(declared, name) or _path(declared, f"{_PREFIX}.{name}")
-        if found is not None:
-            return found
+        path = _path(declared, name) or _path(declared, f"{_PREFIX}.{name}")
+        if path is not None:
+            return path
     raise UsageError(
         f"{argument} names the column {name!r}, which is not one of this index: "
         f"{', '.join(_names(declared))}"
@@ -57,7 +57,7 @@ def column_path(declared: pa.Schema, name: str, *, argument: str) -> tuple[str, 
 
 
 def column_of(rows: pa.Table, declared: pa.Schema, name: str, *, argument: str) -> Values:
-    """Return the column that a name means.
+    """Return the values of a column.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Which rows a ``where`` lets through, computed by Arrow's own functions over whole columns.
+"""Evaluates a ``where`` condition with Arrow's functions over whole columns.
 
-As in SQL, a comparison with null is neither true nor false, and only what is true passes.
+As in SQL, a comparison with null is neither true nor false, and only rows with true pass.
 
 Deliberately not here: the language itself (`pool3.filters.parser`).
 """
@@ -53,12 +53,12 @@ class Condition:
     Attributes
     ----------
     text : str
-        As it was given.
+        The condition as it was given.
 
     Raises
     ------
     UsageError
-        When it cannot be parsed.
+        The condition cannot be parsed.
 
     Examples
     --------
@@ -72,14 +72,14 @@ class Condition:
         self.text = text
 
     def mask(self, rows: pa.Table, declared: pa.Schema) -> npt.NDArray[np.bool_]:
-        """Tell which rows pass.
+        """Return which rows pass.
 
         Parameters
         ----------
         rows
             n rows; a column of `declared` that they lack is null.
         declared
-            All columns that may be named.
+            All columns that the condition may name.
 
         Returns
         -------
@@ -88,14 +88,14 @@ class Condition:
         Raises
         ------
         UsageError
-            When a column is not declared, or holds something else than it is compared with.
+            A column is not declared, or is compared with a value of another kind.
         """
         passes = _passes(self._tree, _Rows(rows, declared))
         return np.asarray(pc.fill_null(passes, False).to_numpy())
 
 
 class _Side(NamedTuple):
-    """What is compared: of one kind, a whole column or one value."""
+    """One side of a comparison: a whole column or one value, of one kind."""
 
     name: str  # for errors
     kind: str
@@ -122,7 +122,7 @@ def _literal_kind(value: Literal) -> str:
 
 
 def _column_side(name: str, values: Values) -> _Side:
-    """Return a column in the one type of its kind; numbers come as int64 or float64."""
+    """Return a column in the type of its kind; numbers as int64 or float64."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     kind, types = values.type, pa.types
@@ -138,23 +138,23 @@ def _column_side(name: str, values: Values) -> _Side:
         return _Side(name, _NUMBER, values.cast(pa.float64(), safe=False))
     raise UsageError(
         f"where can compare numbers, strings and TRUE or FALSE; found {name} of the type {kind}, "
-        "of which only IS NULL and IS NOT NULL can be asked"
+        "which only supports IS NULL and IS NOT NULL"
     )
 
 
 def _passes(tree: Tree, rows: _Rows) -> Values:
     """Return true, false or null for each row."""
     match tree:
-        case Both(parts):
-            return functools.reduce(pc.and_kleene, (_passes(part, rows) for part in parts))
-        case Either(parts):
-            return functools.reduce(pc.or_kleene, (_passes(part, rows) for part in parts))
-        case Not(part):
-            return pc.invert(_passes(part, rows))
+        case Both(terms):
+            return functools.reduce(pc.and_kleene, (_passes(term, rows) for term in terms))
+        case Either(terms):
+            return functools.reduce(pc.or_kleene, (_passes(term, rows) for term in terms))
+        case Not(term):
+            return pc.invert(_passes(term, rows))
         case IsNull(column):
             return pc.is_null(rows.column(column))
         case Membership(column, values):
-            return _is_one_of(rows.side(column), values)
+            return _is_in(rows.side(column), values)
         case Comparison(operator, left, right):
             return _compared(operator, rows.side(left), rows.side(right))
 
@@ -162,31 +162,33 @@ def _passes(tree: Tree, rows: _Rows) -> Values:
 def _compared(operator: str, left: _Side, right: _Side) -> Values:
     _check_kinds(left, right)
     if _TRUTH in (left.kind, right.kind) and operator not in ("=", "!="):
-        raise UsageError(f"where can ask = or != of {left.name} and {right.name}; found {operator}")
+        raise UsageError(
+            f"where can compare {left.name} and {right.name} by = or !=; found {operator}"
+        )
     if _NOTHING in (left.kind, right.kind):
         return _nulls(left, right)
     floats = any(_is_float(side.values) for side in (left, right))
     return _COMPARE[operator](_operand(left, floats), _operand(right, floats))
 
 
-def _is_one_of(side: _Side, values: tuple[Literal, ...]) -> Values:
+def _is_in(side: _Side, values: tuple[Literal, ...]) -> Values:
     for value in values:
         _check_kinds(side, _Side(repr(value), _literal_kind(value), value))
     if side.kind == _NOTHING:
         return _nulls(side)
     floats = any(_is_float(number) for number in (side.values, *values))
-    # Adding 0 makes 0.0 of -0.0, which equals it and is another value to `is_in`.
+    # Adding 0 turns -0.0 into 0.0, which is equal but another value for `is_in`.
     column = pc.add(_operand(side, True), 0.0) if floats else _operand(side, False)
-    chosen = [float(value) + 0.0 if floats else value for value in values]
-    found = pc.is_in(column, value_set=pa.array(chosen, column.type))
-    return pc.if_else(pc.is_valid(column), found, pa.scalar(None, pa.bool_()))
+    members = [float(value) + 0.0 if floats else value for value in values]
+    is_member = pc.is_in(column, value_set=pa.array(members, column.type))
+    return pc.if_else(pc.is_valid(column), is_member, pa.scalar(None, pa.bool_()))
 
 
 def _check_kinds(left: _Side, right: _Side) -> None:
     if left.kind != right.kind and _NOTHING not in (left.kind, right.kind):
         raise UsageError(
             f"where compares {left.name} ({left.kind}) with {right.name} ({right.kind}); both must "
-            "be of one kind, and strings stand in single quotes"
+            "be of one kind, and strings need single quotes"
         )
 
 
@@ -197,7 +199,7 @@ def _is_float(values: Values | Literal) -> bool:
 
 
 def _operand(side: _Side, floats: bool) -> Any:
-    """Return what Arrow compares: numbers as float64 where one of them is."""
+    """Return the operand for Arrow: numbers as float64 if one of them is."""
     if isinstance(side.values, pa.ChunkedArray):
         return side.values.cast(pa.float64(), safe=False) if floats else side.values
     if side.kind == _TEXT:

@@ -1,11 +1,11 @@
-"""The small language of ``where``, from text to a tree.
+"""Parses a ``where`` condition into a tree.
 
-Comparisons (``=  !=  <>  <  <=  >  >=``), ``IN (...)``, ``IS NULL``, ``AND``, ``OR``, ``NOT`` and
-parentheses, over columns, numbers, ``'strings'`` (a quote in one is doubled), ``TRUE`` and
-``FALSE``. A name that is no plain word stands in double quotes. Nothing is ever evaluated as code,
-and a text can be neither long nor deep.
+The language has comparisons (``=  !=  <>  <  <=  >  >=``), ``IN (...)``, ``IS NULL``, ``AND``,
+``OR``, ``NOT`` and parentheses, over columns, numbers, ``'strings'`` (with quotes doubled),
+``TRUE`` and ``FALSE``. A column name that is not a plain word needs double quotes. Nothing is
+evaluated as code, and the length and depth of a condition are limited.
 
-Deliberately not here: which columns there are, and what they hold (`pool3.filters.condition`).
+Deliberately not here: the columns and their values (`pool3.filters.condition`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Literal: TypeAlias = str | int | float | bool
 
 @dataclass(frozen=True)
 class Column:
-    """A column, by the name that was written."""
+    """A column, by the name in the condition."""
 
     name: str
 
@@ -57,23 +57,23 @@ class IsNull:
 
 @dataclass(frozen=True)
 class Not:
-    """``NOT part``."""
+    """``NOT term``."""
 
-    part: Tree
+    term: Tree
 
 
 @dataclass(frozen=True)
 class Both:
-    """``part AND part AND ...``."""
+    """``term AND term AND ...``."""
 
-    parts: tuple[Tree, ...]
+    terms: tuple[Tree, ...]
 
 
 @dataclass(frozen=True)
 class Either:
-    """``part OR part OR ...``."""
+    """``term OR term OR ...``."""
 
-    parts: tuple[Tree, ...]
+    terms: tuple[Tree, ...]
 
 
 Tree: TypeAlias = Comparison | Membership | IsNull | Not | Both | Either
@@ -92,8 +92,8 @@ _TOKEN = re.compile(
 
 
 class _Token(NamedTuple):
-    kind: str  # of _TOKEN; "keyword" for words that are; "end" after the last
-    text: str  # keywords in capitals
+    kind: str  # a group of _TOKEN, or "keyword", or "end" after the last token
+    text: str  # keywords in upper case
     start: int
 
 
@@ -108,7 +108,7 @@ def parse(text: str) -> Tree:
     Raises
     ------
     UsageError
-        Where it is anything else, naming the place.
+        The text is not a condition; the error names the character.
 
     Examples
     --------
@@ -134,16 +134,16 @@ def _tokens(text: str) -> list[_Token]:
             raise UsageError(
                 f"where cannot be read from {text[at : at + 20]!r}{quote}, character {at + 1}, on"
             )
-        kind, found = match.lastgroup, match.group()
-        if kind == "word" and found.upper() in _KEYWORDS:
-            kind, found = "keyword", found.upper()
-        tokens.append(_Token(kind, found, at))
+        kind, token = match.lastgroup, match.group()
+        if kind == "word" and token.upper() in _KEYWORDS:
+            kind, token = "keyword", token.upper()
+        tokens.append(_Token(kind, token, at))
         at = match.end()
     return [*tokens, _Token("end", "the end", at)]
 
 
 class _Parser:
-    """Recursive descent; each method reads one rule of the grammar."""
+    """A recursive-descent parser; each method reads one rule of the grammar."""
 
     def __init__(self, text: str) -> None:
         self._tokens = _tokens(text)
@@ -155,7 +155,7 @@ class _Parser:
         return self._tokens[self._at]
 
     def _took(self, text: str) -> bool:
-        """Read a keyword or symbol, if it comes next."""
+        """Read a keyword or symbol if it is the next token; return whether it is."""
         token = self._next
         if token.kind not in ("keyword", "symbol") or token.text != text:
             return False
@@ -179,18 +179,18 @@ class _Parser:
         return tree
 
     def _either(self) -> Tree:
-        parts = self._joined("OR", self._both)
-        return parts[0] if len(parts) == 1 else Either(parts)
+        terms = self._joined("OR", self._both)
+        return terms[0] if len(terms) == 1 else Either(terms)
 
     def _both(self) -> Tree:
-        parts = self._joined("AND", self._single)
-        return parts[0] if len(parts) == 1 else Both(parts)
+        terms = self._joined("AND", self._single)
+        return terms[0] if len(terms) == 1 else Both(terms)
 
-    def _joined(self, word: str, part: Callable[[], Tree]) -> tuple[Tree, ...]:
-        parts = [part()]
+    def _joined(self, word: str, read_term: Callable[[], Tree]) -> tuple[Tree, ...]:
+        terms = [read_term()]
         while self._took(word):
-            parts.append(part())
-        return tuple(parts)
+            terms.append(read_term())
+        return tuple(terms)
 
     def _single(self) -> Tree:
         self._depth += 1
@@ -210,14 +210,14 @@ class _Parser:
         left = self._operand()
         if isinstance(left, Column):
             if self._took("IS"):
-                denied = self._took("NOT")
+                negated = self._took("NOT")
                 self._expect("NULL")
-                return Not(IsNull(left)) if denied else IsNull(left)
-            denied = self._took("NOT")
+                return Not(IsNull(left)) if negated else IsNull(left)
+            negated = self._took("NOT")
             if self._took("IN"):
                 tree = Membership(left, self._values())
-                return Not(tree) if denied else tree
-            if denied:
+                return Not(tree) if negated else tree
+            if negated:
                 raise self._unexpected("IN")
         return self._comparison(left)
 
@@ -228,7 +228,7 @@ class _Parser:
         self._at += 1
         right = self._operand()
         if not isinstance(left, Column) and not isinstance(right, Column):
-            raise UsageError(f"where must name a column beside the {operator} at {start + 1}")
+            raise UsageError(f"where must name a column next to the {operator} at {start + 1}")
         return Comparison("!=" if operator == "<>" else operator, left, right)
 
     def _values(self) -> tuple[Literal, ...]:

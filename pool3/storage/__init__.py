@@ -1,10 +1,10 @@
-"""Where everything that pool3 reads and writes passes through.
+"""Access to local files and object stores; everything that pool3 reads and writes goes through it.
 
 Objects are named by canonical uris: an absolute POSIX path for a local file, otherwise
-``s3://bucket/key``, ``gs://bucket/key`` or ``az://container/key`` with the key as it is, unescaped;
-pictures may also be read from ``hdfs://host:port/path``. Credentials, endpoints and regions come
-from the environment and the usual provider chains, never from a uri. What is written appears whole
-or not at all. Delta tables are in `pool3.storage.tables`.
+``s3://bucket/key``, ``gs://bucket/key`` or ``az://container/key`` with the key as it is, unescaped.
+Pictures may also be read from ``hdfs://host:port/path``. Credentials, endpoints and regions come
+from the environment and the usual provider chains, never from a uri. Writes are atomic. Delta
+tables are in `pool3.storage.tables`.
 """
 
 from pool3.storage.cache import PinnedFile, verified_bytes, verified_file

@@ -1,7 +1,7 @@
-"""The local cache: objects of a bucket as checked local files, shared by a machine's processes.
+"""The local cache: objects of a bucket as verified local files, shared by the processes of a host.
 
-A cached file is named by its SHA-256, so that a name can never go stale, and appears whole. Who
-uses one holds a shared lock on it, and what anybody holds is never evicted (`cache_room`).
+A cached file is named by its SHA-256, so that it never becomes stale, and is created atomically.
+Its users have a shared lock on it, and a locked file is never evicted (`pool3.storage.cache_room`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ _STALL_S = 30.0
 
 
 class PinnedFile:
-    """A checked local file that no process evicts as long as this object lives.
+    """A verified local file that no process evicts as long as this object exists.
 
-    Use it as a context, close it, or forget it. `verified_file` makes it.
+    It is a context manager; it is also released by `close` or when it is garbage-collected.
+    Returned by `verified_file`.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class PinnedFile:
         self._release = None if descriptor is None else weakref.finalize(self, os.close, descriptor)
 
     def close(self) -> None:
-        """Let the file be evicted; what is mapped in memory stays there all the same."""
+        """Allow the file to be evicted; existing memory maps of it stay valid."""
         if self._release is not None:
             self._release()
 
@@ -60,50 +61,50 @@ class PinnedFile:
 
 
 def verified_file(uri: str, *, sha256: str, size: int, max_bytes: int | None = None) -> PinnedFile:
-    """Return a local file whose bytes are known to be those that a manifest names, and hold it.
+    """Return a pinned local file whose bytes have the expected digest.
 
-    A local object is its own file; it is read through once and the result remembered as long as
-    its size and modification time stay. A remote object is downloaded into the cache, by one
-    process while others that want it wait.
+    A local object is its own file; its digest is computed once and not again while size and
+    modification time stay the same. A remote object is downloaded into the cache by one process,
+    while other processes that need it wait.
 
     Parameters
     ----------
     uri
         Canonical uri.
     sha256, size
-        What the bytes must be: lower-case hexadecimal digest, and their number.
+        The expected digest, in lower-case hexadecimal, and number of bytes.
     max_bytes
-        Most bytes of all cached files together; ``$POOL3_CACHE_MAX_BYTES`` when None, and no limit
-        without that.
+        Most bytes of all cached files; ``$POOL3_CACHE_MAX_BYTES`` when None, and unlimited without
+        that.
 
     Raises
     ------
     NotFound, StorageError
-        The object is missing, cannot be reached, or holds other bytes.
+        The object is missing, cannot be reached, or has other bytes.
     CacheFull
-        The cache may not hold so much besides what is in use.
+        The limit of the cache leaves too little room besides the files in use.
     """
     if is_local(uri):
         return PinnedFile(_verified_in_place(Path(uri), sha256, size))
     limit = cache_limit(max_bytes)
     cached = objects_folder() / sha256[:2] / sha256
     try:
-        held = _held(cached, size)
-        if held is not None:
-            return held
+        pinned = _pinned(cached, size)
+        if pinned is not None:
+            return pinned
         with locked(sha256[:3]):
-            return _held(cached, size) or _downloaded(uri, cached, sha256, size, limit)
+            return _pinned(cached, size) or _downloaded(uri, cached, sha256, size, limit)
     except OSError as error:
         full = "; free some space or" if error.errno == errno.ENOSPC else ";"
         raise StorageError(
             "fetch_failed",
-            f"{uri} could not be kept in the cache {cache_directory()}: {error.strerror}{full} "
+            f"{uri} could not be stored in the cache {cache_directory()}: {error.strerror}{full} "
             "name another folder in $POOL3_CACHE_DIR",
         ) from error
 
 
 def verified_bytes(uri: str, *, sha256: str, size: int, max_bytes: int | None = None) -> bytes:
-    """Return the bytes of a file that a manifest names; past the cache where that has no room.
+    """Return the bytes of an object with an expected digest; without the cache if it is full.
 
     Raises
     ------
@@ -111,8 +112,8 @@ def verified_bytes(uri: str, *, sha256: str, size: int, max_bytes: int | None = 
         As for `verified_file`.
     """
     try:
-        with verified_file(uri, sha256=sha256, size=size, max_bytes=max_bytes) as held:
-            return held.path.read_bytes()
+        with verified_file(uri, sha256=sha256, size=size, max_bytes=max_bytes) as pinned:
+            return pinned.path.read_bytes()
     except CacheFull:
         data = fetch(uri, max_bytes=size)
     _require(uri, "SHA-256", sha256, hashlib.sha256(data).hexdigest())
@@ -134,11 +135,11 @@ def _verified_in_place(path: Path, sha256: str, size: int) -> Path:
     return path
 
 
-def _require(where: Path | str, what: str, expected: str, found: str) -> None:
-    if expected != found:
+def _require(where: Path | str, what: str, expected: str, actual: str) -> None:
+    if expected != actual:
         raise StorageError(
             "fetch_failed",
-            f"expected {what} {expected}, found {found} in {where}: the file is damaged or was "
+            f"expected {what} {expected}, found {actual} in {where}: the file is damaged or was "
             "replaced; restore it or build the index again",
         )
 
@@ -148,40 +149,40 @@ def _remember(marker: Path) -> None:
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
     except OSError:
-        return  # a read-only home costs another reading next time, nothing else
+        return  # with a read-only cache folder the file is only read again the next time
 
 
-def _held(path: Path, size: int) -> PinnedFile | None:
-    """Hold a cached file; None where it is not there, or not whole."""
+def _pinned(path: Path, size: int) -> PinnedFile | None:
+    """Lock a cached file; None if it does not exist or is incomplete."""
     while True:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        held = PinnedFile(path, descriptor)
+        pinned = PinnedFile(path, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if not os.fstat(descriptor).st_nlink:
-            held.close()  # evicted between the opening and the lock
+            pinned.close()  # evicted between open and lock
             continue
         if os.fstat(descriptor).st_size != size:
-            held.close()
+            pinned.close()
             return None
         _mark_used(descriptor)
-        return held
+        return pinned
 
 
 def _mark_used(descriptor: int) -> None:
-    """Note the time in the file itself, since the least recently used goes first."""
-    now = time.time_ns()  # what a file system notes by itself may be some milliseconds old
-    with suppress(OSError):  # a cache that was filled beforehand may be read-only
+    """Set the file's time, since the least recently used file is evicted first."""
+    now = time.time_ns()  # the file system's own timestamp may be some milliseconds old
+    with suppress(OSError):  # a prefilled cache may be read-only
         os.utime(descriptor, ns=(now, now))
 
 
 def _downloaded(uri: str, target: Path, sha256: str, size: int, limit: int | None) -> PinnedFile:
-    """Download into a file of a passing name, which is held before it gets its own."""
+    """Download into a temporary file, which is locked before it gets its final name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = reserve(target.parent, size, limit, uri)
-    held = PinnedFile(target, descriptor)
+    pinned = PinnedFile(target, descriptor)
     try:
         with open(descriptor, "wb", closefd=False) as file:
             digest = _fill(file, uri, size)
@@ -190,14 +191,14 @@ def _downloaded(uri: str, target: Path, sha256: str, size: int, limit: int | Non
         _require(uri, "SHA-256", sha256, digest)
         os.replace(temporary, target)
     except BaseException:
-        held.close()
+        pinned.close()
         temporary.unlink(missing_ok=True)
         raise
-    return held
+    return pinned
 
 
 def _fill(file: BinaryIO, uri: str, size: int) -> str:
-    """Write an object's bytes into a file, from the start at each attempt; returns the digest."""
+    """Download an object into a file, from the start at each attempt; returns the digest."""
 
     def attempt(limit_s: float) -> str:
         file.seek(0)

@@ -1,8 +1,8 @@
-"""How much the local cache may hold: room is made by evicting what was not used for longest.
+"""Limits the size of the local cache by evicting the least recently used files.
 
-Each cached file stands under its name or, while it is downloaded, under a passing one that already
-has its full length; who uses either holds a shared lock on it. So what nobody has locked may go,
-and a passing file without a lock is what a killed process left.
+A cached file has its final name or, during the download, a temporary one; a temporary file has its
+full length from the start. Users of either have a shared lock on it. So a file without a lock may
+be evicted, and a temporary file without a lock was left by a killed process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def cache_directory() -> Path:
 
 
 def objects_folder() -> Path:
-    """Return where cached files stand."""
+    """Return the folder of the cached files."""
     return cache_directory() / "objects"
 
 
@@ -37,7 +37,7 @@ def cache_limit(max_bytes: int | None = None) -> int | None:
     Raises
     ------
     UsageError
-        Unless it is a whole number of at least 1.
+        The limit is not a whole number of at least 1.
     """
     if max_bytes is not None:
         name, text = "cache_max_bytes", str(max_bytes)
@@ -52,7 +52,7 @@ def cache_limit(max_bytes: int | None = None) -> int | None:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Let one thread of one process at a time do something; the name says what."""
+    """Run the block in one thread of one process at a time; the lock is identified by `name`."""
     folder = cache_directory() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -63,19 +63,19 @@ def locked(name: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def reserve(folder: Path, size: int, limit: int | None, wanted: str) -> tuple[int, Path]:
-    """Make a file of `size` bytes under a passing name, after making room for it.
+def reserve(folder: Path, size: int, limit: int | None, uri: str) -> tuple[int, Path]:
+    """Create a temporary file of `size` bytes, after making room for it.
 
     Parameters
     ----------
     folder
-        Where, below `objects_folder`.
+        Folder of the file, below `objects_folder`.
     size
-        Its length; it is counted from now on, whoever counts.
+        Length of the file, which counts towards the limit immediately.
     limit
-        Most bytes of all cached files together.
-    wanted
-        What an error names.
+        Most bytes of all cached files.
+    uri
+        The object, for errors.
 
     Returns
     -------
@@ -86,10 +86,10 @@ def reserve(folder: Path, size: int, limit: int | None, wanted: str) -> tuple[in
     Raises
     ------
     CacheFull
-        When what may not be evicted leaves too little room.
+        The files in use leave too little room.
     """
-    with locked("room"):  # so that nobody finds the new file before it is locked
-        _make_room(size, limit, wanted)
+    with locked("room"):  # so that no process evicts the new file before it is locked
+        _make_room(size, limit, uri)
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=_PARTIAL)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         os.truncate(descriptor, size)
@@ -98,7 +98,7 @@ def reserve(folder: Path, size: int, limit: int | None, wanted: str) -> tuple[in
 
 @dataclass(frozen=True, order=True)
 class _Entry:
-    """A file of the cache; in the order in which files go."""
+    """A file of the cache; entries sort in the order of eviction."""
 
     finished: bool
     used_ns: int
@@ -107,18 +107,18 @@ class _Entry:
 
 
 def _entries() -> list[_Entry]:
-    found = []
+    entries = []
     for path in objects_folder().glob("*/*"):
         with suppress(FileNotFoundError):
             status = path.stat()
             finished = not path.name.startswith(_PARTIAL)
-            found.append(_Entry(finished, status.st_mtime_ns, status.st_size, path))
-    return sorted(found)
+            entries.append(_Entry(finished, status.st_mtime_ns, status.st_size, path))
+    return sorted(entries)
 
 
-def _make_room(size: int, limit: int | None, wanted: str) -> None:
+def _make_room(size: int, limit: int | None, uri: str) -> None:
     allowed = float("inf") if limit is None else limit - size
-    needs = f"the cache {cache_directory()} may hold {limit} bytes, and {wanted} has {size}"
+    needs = f"the cache {cache_directory()} may hold {limit} bytes, and {uri} has {size}"
     remedy = "raise cache_max_bytes or $POOL3_CACHE_MAX_BYTES"
     if allowed < 0:
         raise CacheFull(f"{needs}; {remedy}")
@@ -134,7 +134,7 @@ def _make_room(size: int, limit: int | None, wanted: str) -> None:
 
 
 def _evicted(path: Path) -> bool:
-    """Remove a file unless somebody holds it; tells whether it was removed."""
+    """Remove a file unless it is locked; returns whether it was removed."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Clients of buckets, made once in each process, and what their errors mean.
+"""Clients of buckets, created once per process, and the translation of their errors.
 
 Endpoint, region, credentials, proxies and certificates come from the environment, under the names
 that obstore reads: ``AWS_…`` for s3, ``GOOGLE_…`` for gs, ``AZURE_…`` for az.
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 _DENIED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)
 _PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
-# Options of the HTTP client that obstore reads from the environment, unless given any in code.
+# Options of the HTTP client that obstore reads from the environment, unless code passes any.
 _CLIENT_OPTIONS = (
     "allow_http", "allow_invalid_certificates", "connect_timeout", "http1_only", "http2_only",
     "pool_idle_timeout", "pool_max_idle_per_host", "proxy_ca_certificate", "proxy_excludes",
     "proxy_url", "randomize_addresses", "root_certificate", "user_agent",
 )  # fmt: skip
-# S3 answers 400 to these tokens; and who has no credentials ends up asking the machine's own
-# metadata service for some, which is not there or has none.
+# S3 answers 400 to these tokens. Without credentials, obstore requests some from the metadata
+# service of the host, which does not exist or has none.
 _NO_CREDENTIALS = re.compile(
     r"ExpiredToken|TokenRefreshRequired|InvalidToken|RequestTimeTooSkewed|//169\.254\.1(69\.254|70\.2)\b"
 )
@@ -37,12 +37,12 @@ _QUERY = re.compile(r"\?[^\s)\"']*")
 
 @lru_cache(maxsize=64)
 def store_of(bucket: str) -> ObjectStore:
-    """Return the client of one bucket, ``scheme://bucket``, made once in each process.
+    """Return the client of one bucket, ``scheme://bucket``, created once per process.
 
     Raises
     ------
     UsageError
-        For ``hdfs://``, which is for reading pictures only.
+        The uri is one of ``hdfs://``, from which only pictures are read.
     """
     _require_bucket(bucket)
     return store.from_url(bucket)
@@ -50,14 +50,14 @@ def store_of(bucket: str) -> ObjectStore:
 
 @lru_cache(maxsize=64)
 def hurried_store_of(bucket: str, limit_s: float, stall_s: float) -> ObjectStore:
-    """Return a client that tries once, for `limit_s` at most, and gives up when stalled.
+    """Return a client that makes one attempt with a time limit, and stops when stalled.
 
     Parameters
     ----------
     bucket
         ``scheme://bucket``.
     limit_s
-        Most seconds from the start of a request to the end of its answer.
+        Most seconds from the start of a request to the end of the response.
     stall_s
         Most seconds without a byte.
     """
@@ -72,8 +72,8 @@ def hurried_store_of(bucket: str, limit_s: float, stall_s: float) -> ObjectStore
 def _require_bucket(bucket: str) -> None:
     if bucket.startswith("hdfs:"):
         raise UsageError(
-            f"expected a bucket or a local folder for what is not pictures, found {bucket}; "
-            "keep tables, models and indexes in one of those"
+            f"expected a bucket or a local folder for anything but pictures, found {bucket}; "
+            "store tables, models and indexes in one of those"
         )
 
 
@@ -86,10 +86,10 @@ def _environment_options(bucket: str) -> dict[str, str]:
 
 
 def raise_mapped(uri: str, error: Exception, note: str = "") -> NoReturn:
-    """Raise what an object store's own error means to the feature table."""
+    """Raise the `StorageError` that corresponds to an error of an object store."""
     if isinstance(error, (exceptions.NotFoundError, FileNotFoundError)):
         raise NotFound(f"there is no object {uri}") from error
-    # A query may carry a signature that opens the object to whoever reads the message.
+    # A query string may contain a signature that grants access to the object.
     reason = _QUERY.sub("?…", str(error).split("\n", 1)[0])
     if isinstance(error, _DENIED) or _NO_CREDENTIALS.search(str(error)):
         raise StorageError("denied", f"access to {uri} was refused: {reason}") from error

@@ -1,7 +1,7 @@
-"""Pictures in HDFS, read through libhdfs, which comes with Hadoop and needs its Java.
+"""Lists and reads pictures in HDFS through libhdfs, which requires Hadoop and Java.
 
-Only reading and listing: tables, models and indexes live in buckets or in local folders. The tests
-put another file system in the place of the cluster, so connecting to a real one is untested.
+Deliberately no writing: tables, models and indexes are in buckets or in local folders. The tests
+replace the cluster by another file system, so the connection to a real one is untested.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ SCHEME = "hdfs://"
 
 
 def is_hdfs(uri: str) -> bool:
-    """Tell whether a canonical uri is one of HDFS."""
+    """Return whether a canonical uri is one of HDFS."""
     return uri.startswith(SCHEME)
 
 
 @lru_cache(maxsize=8)
 def connected(authority: str) -> fs.FileSystem:
-    """Return the client of one cluster, made once in each process.
+    """Return the client of one cluster, created once per process.
 
     Parameters
     ----------
     authority
-        ``host:port`` of the name node, or the name of a service that the Hadoop configuration
-        knows, without a port.
+        ``host:port`` of the name node, or the name of a service in the Hadoop configuration,
+        without a port.
 
     Raises
     ------
     UsageError
-        When libhdfs or Java's library cannot be loaded, or the port is no number.
+        libhdfs or the Java library cannot be loaded, or the port is not a number.
     OSError
-        When the cluster cannot be reached.
+        The cluster cannot be reached.
     """
     host, _, port = authority.partition(":")
     if port and not port.isdecimal():
@@ -58,7 +58,7 @@ def connected(authority: str) -> fs.FileSystem:
 
 
 def read(uri: str, max_bytes: int | None) -> bytes:
-    """Return a file's bytes; the Hadoop client's own timeouts hold, as it knows no others."""
+    """Return a file's bytes; only the timeouts of the Hadoop client itself apply."""
     system, path = _place(uri)
     with system.open_input_file(path) as file:
         check_size(uri, file.size(), max_bytes)
@@ -72,20 +72,20 @@ def open_file(uri: str) -> BinaryIO:
 
 
 def is_file(uri: str) -> bool:
-    """Tell whether there is such a file."""
-    return bool(_facts(uri).is_file)
+    """Return whether a file exists."""
+    return bool(_file_info(uri).is_file)
 
 
 def is_folder(uri: str) -> bool:
-    """Tell whether there is such a folder."""
-    return bool(_facts(uri).type == fs.FileType.Directory)
+    """Return whether a folder exists."""
+    return bool(_file_info(uri).type == fs.FileType.Directory)
 
 
 def walk(uri: str) -> Iterator[tuple[str, int, datetime]]:
     """Yield ``(uri, bytes, modified at)`` of every file below `uri`, folder by folder."""
-    facts = _facts(uri)
-    if facts.is_file:
-        yield uri, facts.size, _time_of(facts)
+    info = _file_info(uri)
+    if info.is_file:
+        yield uri, info.size, _time_of(info)
         return
     system, path = _place(uri)
     for entry in system.get_file_info(fs.FileSelector(path)):
@@ -101,11 +101,11 @@ def _place(uri: str) -> tuple[Any, str]:
     return connected(authority), "/" + path
 
 
-def _facts(uri: str) -> Any:
+def _file_info(uri: str) -> Any:
     system, path = _place(uri)
-    (facts,) = system.get_file_info([path])
-    return facts
+    (info,) = system.get_file_info([path])
+    return info
 
 
-def _time_of(facts: Any) -> datetime:
-    return cast(datetime, facts.mtime).astimezone(UTC)
+def _time_of(info: Any) -> datetime:
+    return cast(datetime, info.mtime).astimezone(UTC)

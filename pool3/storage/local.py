@@ -1,4 +1,4 @@
-"""Local files: walked, read with a byte limit, and published by an atomic rename or link."""
+"""Local files: listed, read with a byte limit, and written by an atomic rename or link."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def walk(path: str) -> Iterator[tuple[str, int, datetime]]:
     """Yield ``(path, bytes, modified at)`` of every regular file below `path`, links followed."""
     root = Path(path)
     if root.is_file():
-        yield _facts(path, root.stat())
+        yield _entry(path, root.stat())
         return
     if not root.is_dir():
         raise NotFound(f"there is no file or folder {path}")
@@ -36,19 +36,19 @@ def _walk_folder(
     status = os.stat(folder)
     here = (status.st_dev, status.st_ino)
     if here in above:
-        return  # a link that leads back up
+        return  # a link to a parent folder
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
                 yield from _walk_folder(entry.path, above | {here})
             elif entry.is_file():
                 with suppress(FileNotFoundError):  # removed since the folder was read
-                    yield _facts(entry.path, entry.stat())
-            elif entry.is_symlink():  # a dangling link still is an input: its fetch will fail
-                yield _facts(entry.path, entry.stat(follow_symlinks=False))
+                    yield _entry(entry.path, entry.stat())
+            elif entry.is_symlink():  # a dangling link is an input, whose fetch will fail
+                yield _entry(entry.path, entry.stat(follow_symlinks=False))
 
 
-def _facts(path: str, status: os.stat_result) -> tuple[str, int, datetime]:
+def _entry(path: str, status: os.stat_result) -> tuple[str, int, datetime]:
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     return name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
 
@@ -60,14 +60,14 @@ def check_size(uri: str, size: int, max_bytes: int | None) -> None:
 
 
 def read(path: str, max_bytes: int | None) -> bytes:
-    """Return a file's bytes; a folder, a device or a pipe is no file."""
+    """Return a file's bytes; raise `NotFound` for a folder, a device or a pipe."""
     try:
         with open(path, "rb", opener=_opened) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise NotFound(f"there is no file {path}: it is a device or a pipe")
             check_size(path, status.st_size, max_bytes)
-            # Some systems tell no size; a file that grows meanwhile is read as it was.
+            # Some file systems report size 0. A file that grows meanwhile is read up to its size.
             data = file.read(status.st_size or (-1 if max_bytes is None else max_bytes + 1))
             check_size(path, len(data), max_bytes)
             return data
@@ -82,7 +82,7 @@ def read(path: str, max_bytes: int | None) -> bytes:
 
 
 def _opened(path: str, flags: int) -> int:
-    flags |= os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not wait for its writer
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC  # opening a pipe must not block until it has a writer
     try:
         return os.open(path, flags)
     except FileNotFoundError:
@@ -93,23 +93,23 @@ def _opened(path: str, flags: int) -> int:
 
 
 def _exact_name(path: str) -> bytes | None:
-    """Return the name that `walk` spelled with escapes since it is not UTF-8, or None."""
+    """Return the bytes of a name that `walk` escaped since it is not UTF-8, None for others."""
     exact = _NOT_UTF8.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(path))
     return exact if os.fsencode(path) != exact else None
 
 
 def write(path: str, data: bytes) -> None:
-    """Write a file whole, replacing what stood there."""
+    """Write a file atomically; an existing file is replaced."""
     _publish(path, lambda file: _write_all(file, data), os.replace)
 
 
 def create(path: str, data: bytes) -> None:
-    """Write a file whole where none stands yet, else raise `AlreadyExists`."""
+    """Write a file atomically; raise `AlreadyExists` if it exists."""
     _publish(path, lambda file: _write_all(file, data), _link_new)
 
 
 def copy(source: Path, path: str) -> None:
-    """Copy a local file to `path`, where it appears whole."""
+    """Copy a local file to `path` atomically."""
 
     def fill(file: BinaryIO) -> None:
         with source.open("rb") as original:
@@ -133,7 +133,7 @@ def _link_new(temporary: str, path: str) -> None:
 def _publish(
     path: str, fill: Callable[[BinaryIO], None], rename: Callable[[str, str], None]
 ) -> None:
-    """Fill a temporary file beside `path` and give it its name in one last step."""
+    """Write a temporary file in the folder of `path`, then rename it."""
     temporary = ""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def _publish(
 
 
 def _umask() -> int:
-    """Return the process's umask, which mkstemp ignores; read without changing it."""
+    """Return the process's umask, which mkstemp ignores; `os.umask` would change it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("Umask:"):
             return int(line.split()[1], 8)

@@ -1,4 +1,4 @@
-"""Names that no other run uses."""
+"""Unique names of runs and files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 
 def part_name(run_id: str, partition: int) -> str:
-    """Return a file name that no other attempt at the same partition will use."""
+    """Return a file name that no other attempt at the same partition uses."""
     return f"part-{partition:05d}-{run_id}-{uuid.uuid4().hex[:12]}.parquet"
 
 

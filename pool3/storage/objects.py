@@ -1,8 +1,8 @@
-"""Objects: listed, fetched whole, written whole.
+"""Objects: listed, fetched whole, and written atomically.
 
-Local files are read and written by the operating system, since an object store's key rules refuse
-names that file systems allow (a line feed, say); buckets go through obstore, and what is read from
-HDFS through libhdfs.
+Local files are read and written with the operating system, since the key rules of object stores
+refuse names that file systems allow, such as a line feed. Buckets are accessed with obstore, HDFS
+with libhdfs.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _STALL_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """What a listing says of one object: canonical uri, bytes, time of last change (UTC).
+    """An entry of a listing: canonical uri, bytes, and time of the last change (UTC).
 
-    `etag` is the store's own mark of the content, without quotes; None for local files.
+    `etag` is the store's tag of the content, without quotes; None for local files.
     """
 
     uri: str
@@ -49,22 +49,22 @@ def list_objects(uri: str) -> Iterator[StoredObject]:
     Parameters
     ----------
     uri
-        Canonical uri of a folder; the uri of a single object yields just that one.
+        Canonical uri of a folder; for the uri of a single object, only that object is yielded.
 
     Raises
     ------
     NotFound
-        When a folder does not exist. An object store has no folders: there, nothing is yielded,
-        and the empty objects ``folder/`` by which some tools make it show folders are left out.
+        A local or HDFS folder does not exist. An object store has no folders, so nothing is yielded
+        there; the empty objects ``folder/`` that some tools create are left out.
     StorageError
-        When it cannot be listed: it cannot be reached, access is refused, or an object has a name
-        that the client does not allow (an empty, ``.`` or ``..`` segment, a line feed).
+        The folder cannot be reached, access is refused, or an object has a name that the client
+        does not allow (an empty, ``.`` or ``..`` segment, a line feed).
     """
     try:
         if is_local(uri) or hdfs.is_hdfs(uri):
             walk = local.walk if is_local(uri) else hdfs.walk
-            for found, size, modified_at in walk(uri):
-                yield StoredObject(found, size, modified_at)
+            for name, size, modified_at in walk(uri):
+                yield StoredObject(name, size, modified_at)
             return
         bucket, key = split_remote(uri)
         for chunk in obstore.list(store_of(bucket), prefix=key or None):
@@ -93,7 +93,7 @@ def _remote_is_object(bucket: str, key: str) -> bool:
 
 
 def exists(uri: str) -> bool:
-    """Tell whether `uri` names an object (not a folder)."""
+    """Return whether `uri` names an object (not a folder)."""
     if is_local(uri):
         return Path(uri).is_file()
     try:
@@ -105,7 +105,7 @@ def exists(uri: str) -> bool:
 
 
 def is_directory(uri: str) -> bool:
-    """Tell whether `uri` is a local folder, or the prefix of at least one object in a bucket."""
+    """Return whether `uri` is a folder, or the prefix of at least one object in a bucket."""
     if is_local(uri):
         return Path(uri).is_dir()
     try:
@@ -127,25 +127,25 @@ def fetch(
 ) -> bytes:
     """Return the bytes of one object.
 
-    A remote object is asked for again, after a pause, when a server is busy or fails or a
-    connection breaks or stalls; never when it is missing or access is refused.
+    The request for a remote object is retried after a pause when the server is busy or fails, or
+    when the connection breaks or stalls; not when the object is missing or access is refused.
 
     Parameters
     ----------
     uri
         Canonical uri.
     max_bytes
-        Of a larger object nothing is read.
+        A larger object is not read.
     deadline_s
-        Most seconds for all attempts together; an hour unless given. Of HDFS, whose client has
-        timeouts of its own, only the pauses and the beginning of an attempt keep to it.
+        Most seconds for all attempts together; an hour by default. For HDFS, whose client has its
+        own timeouts, only pauses and starts of attempts are limited.
     attempts
-        How often a remote object is asked for, at most.
+        Most attempts for a remote object.
 
     Raises
     ------
     NotFound
-        There is no such object.
+        The object does not exist.
     StorageError
         With code ``denied``, ``fetch_failed``, or ``too_large``.
     """
@@ -161,7 +161,7 @@ def fetch(
         )
     except Exhausted as error:
         raise_mapped(uri, cast(Exception, error.__cause__), str(error))
-    except UsageError as error:  # this machine has no libhdfs, which is no reason to end a run
+    except UsageError as error:  # this host has no libhdfs, which must not end the run
         raise StorageError("fetch_failed", str(error)) from error
     except (exceptions.BaseError, OSError, ValueError) as error:
         raise_mapped(uri, error)
@@ -177,12 +177,12 @@ def _fetched(uri: str, max_bytes: int | None, limit_s: float, stall_s: float) ->
 
 
 def open_input(uri: str) -> BinaryIO:
-    """Open one object for reading at any position; of a remote one, only what is read is fetched.
+    """Open one object for reading at any position; only the ranges that are read are fetched.
 
     Raises
     ------
     NotFound, StorageError
-        There is no such object, or it cannot be reached.
+        The object does not exist or cannot be reached.
     """
     try:
         if is_local(uri):
@@ -196,7 +196,7 @@ def open_input(uri: str) -> BinaryIO:
 
 
 def put(uri: str, data: bytes) -> None:
-    """Write one object whole, in the place of what stood there."""
+    """Write one object atomically; an existing one is replaced."""
     if is_local(uri):
         local.write(uri, data)
     else:
@@ -204,7 +204,7 @@ def put(uri: str, data: bytes) -> None:
 
 
 def put_file(uri: str, path: Path) -> None:
-    """Store a local file whole under `uri`; readers never see a part of it."""
+    """Store a local file under `uri` atomically."""
     if is_local(uri):
         local.copy(path, uri)
     else:
@@ -220,12 +220,12 @@ def _put_remote(uri: str, content: bytes | Path) -> None:
 
 
 def put_if_absent(uri: str, data: bytes) -> None:
-    """Write one object whole, only where none stands yet; of two writers, one wins.
+    """Write one object atomically if it does not exist; of two writers, one wins.
 
     Raises
     ------
     AlreadyExists
-        When the object is there already; it is left as it was.
+        The object exists already; it is not changed.
     """
     if is_local(uri):
         local.create(uri, data)

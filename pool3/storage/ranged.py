@@ -1,4 +1,4 @@
-"""A remote object in parts: as an ordinary file, or as many ranges at once."""
+"""Reads ranges of a remote object: as a file, or many ranges at the same time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 1 << 20
 
-# Ranges closer than this are fetched in one request: it costs about what a request's wait does.
+# Ranges closer than this are fetched in one request, since the gap costs about a request's latency.
 _COALESCED_GAP = 1 << 18
 _ATTEMPTS = 4
 _DEADLINE_S = 120.0
@@ -58,17 +58,17 @@ def ranged_file(reader: ReadableFile) -> BinaryIO:
 def fetch_ranges(uri: str, starts: Sequence[int], length: int) -> bytes:
     """Return ranges of equal length of one remote object, one after the other.
 
-    Near ranges are fetched together, others at the same time, and all of them again when a server
-    is busy or a connection breaks.
+    Close ranges are fetched in one request, other ones concurrently. All of them are retried when
+    the server is busy or the connection breaks.
 
     Parameters
     ----------
     uri
         Canonical uri of an object in a bucket.
     starts
-        Where each range begins, ascending.
+        Offset of each range, ascending.
     length
-        Bytes of each.
+        Bytes of each range.
 
     Raises
     ------
@@ -80,10 +80,10 @@ def fetch_ranges(uri: str, starts: Sequence[int], length: int) -> bytes:
     def attempt(limit_s: float) -> bytes:
         store = hurried_store_of(bucket, limit_s, _STALL_S)
         lengths = [length] * len(starts)
-        found = obstore.get_ranges(
+        ranges = obstore.get_ranges(
             store, key, starts=starts, lengths=lengths, coalesce=_COALESCED_GAP
         )
-        return b"".join(found)
+        return b"".join(ranges)
 
     if not starts:
         return b""

@@ -1,4 +1,4 @@
-"""Deletes objects for good; what is not there any more counts as deleted."""
+"""Deletes objects; an object that does not exist counts as deleted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def delete_objects(uris: Iterable[str]) -> None:
     Raises
     ------
     StorageError
-        An object could not be deleted; others may be gone already.
+        An object could not be deleted; others may have been deleted already.
     """
     keys: dict[str, list[str]] = defaultdict(list)
     for uri in uris:
@@ -46,7 +46,7 @@ def _delete_remote(bucket: str, keys: list[str]) -> None:
     try:
         obstore.delete(store, keys)
     except (exceptions.NotFoundError, FileNotFoundError):
-        # Some stores stop at the first that is missing, so the rest goes one by one.
+        # Some stores stop at the first missing object, so the rest is deleted one by one.
         for key in keys:
             try:
                 obstore.delete(store, key)

@@ -1,4 +1,4 @@
-"""Trying again: how often, how long between, and when it is no use."""
+"""Retries: how many, with which pauses, and for which errors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Exhausted(Exception):
-    """What was tried again and again did not succeed; the cause is the last attempt's error."""
+    """All attempts failed; the cause is the error of the last one."""
 
 
 def worth_retrying(error: Exception) -> bool:
-    """Tell whether another attempt may succeed: not when the answer was about the request."""
+    """Return whether another attempt may succeed; not after a client error."""
     if isinstance(error, (FileNotFoundError, PermissionError)):
         return False
     if isinstance(error, exceptions.GenericError):
@@ -35,37 +35,37 @@ def worth_retrying(error: Exception) -> bool:
 
 
 def pause_s(failures: int) -> float:
-    """Return how long to wait after so many failures: doubling, and never the same for two."""
+    """Return the pause after some failures: it doubles, with random jitter."""
     longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (failures - 1))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
 def attempt_limit_s(deadline_s: float, left_s: float) -> float | None:
-    """Return how long the next attempt may take, None when too little time is left for one.
+    """Return the time limit of the next attempt, None when too little time is left.
 
-    It is the deadline halved as often as it takes to fit, since each distinct limit needs a client
-    with connections of its own.
+    It is the deadline, halved until it fits: each distinct limit needs a client with its own
+    connections, so there should be few of them.
     """
     limits = (deadline_s / 2**halvings for halvings in range(_HALVINGS))
     return next((limit_s for limit_s in limits if limit_s <= left_s), None)
 
 
 def retried(attempt: Callable[[float], R], *, attempts: int, deadline_s: float) -> R:
-    """Call `attempt` until it succeeds, fails for good, or the attempts or the time are used up.
+    """Call `attempt` until it succeeds, fails permanently, or attempts or time are exhausted.
 
     Parameters
     ----------
     attempt
-        Receives the seconds that it may take, and keeps to them.
+        Function of the seconds that it may take at most.
     attempts
-        How often, at most.
+        Most attempts.
     deadline_s
         Most seconds for all attempts and the pauses between them.
 
     Raises
     ------
     Exhausted
-        When giving up; an error that `worth_retrying` denies is raised as it is.
+        All attempts failed. An error that is not `worth_retrying` is raised as it is.
     """
     started = time.monotonic()
     limit_s: float | None = deadline_s

@@ -1,7 +1,7 @@
 """Delta tables: opened at a version, and changed by one commit of add and remove actions.
 
-Tasks write Parquet files; a commit names those that count. What a commit does not name, such as the
-files of a retried task or of a killed run, is invisible to every reader.
+Tasks write Parquet files; a commit adds them to the table. Files that no commit adds, such as those
+of a retried task or of a killed run, are invisible to readers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pool3.errors import StorageError
 class TableFile:
     """One Parquet file of a table.
 
-    `path` is relative to the table, `size` in bytes; `smallest` and `largest` are the bounds of the
-    column `image_id`, null where the log does not tell.
+    `path` is relative to the table, `size` is in bytes; `smallest` and `largest` are the bounds of
+    the column `image_id`, None if the log does not have them.
     """
 
     path: str
@@ -45,7 +45,7 @@ class TableFile:
 
 
 def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
-    """Return the Delta table at `uri` (newest version unless one is named), or None."""
+    """Return the Delta table at `uri` at a version (default: the newest), None without a table."""
     try:
         return DeltaTable(uri, version=version)
     except TableNotFoundError:
@@ -82,28 +82,28 @@ def commit(
     custom_metadata: Mapping[str, str],
     data_change: bool = True,
 ) -> int:
-    """Publish files and withdraw others in one commit; returns the new version of the table.
+    """Add files to a table and remove others in one commit; returns the new version.
 
     Parameters
     ----------
     uri
-        The table, created when it does not exist.
+        The table; it is created if it does not exist.
     added, removed
-        Files that are written already, and files of the present version.
+        Files that are stored already, and files of the newest version.
     read_version
-        The version that the writer began from, None when there was no table.
+        The version that the writer read, None when there was no table.
     run_id
-        Recorded as an application transaction, so that the log tells which runs are in.
+        Recorded as an application transaction, so that the log shows which runs it contains.
     custom_metadata
-        Recorded in the commit for a person who reads the history.
+        Recorded in the commit, for people who read the history.
     data_change
-        False where the added files hold the very rows of the removed ones, so that whoever follows
-        the table's changes need not read them.
+        False if the added files have exactly the rows of the removed ones, so that consumers of the
+        table's changes need not read them.
 
     Raises
     ------
     StorageError
-        When another writer changed the same files first; the table is as that writer left it.
+        Another writer changed the table first; this commit did not happen.
     """
     properties = CommitProperties(
         custom_metadata=dict(custom_metadata), app_transactions=[Transaction(f"pool3:{run_id}", 1)]
@@ -141,6 +141,6 @@ def _add_action(file: TableFile, now_ms: int, data_change: bool) -> AddAction:
 def _conflict(uri: str, reason: str) -> StorageError:
     return StorageError(
         "fetch_failed",
-        f"the table {uri} was not changed, since another writer was first or its log cannot be "
+        f"the table {uri} was not changed, since another writer was faster or its log cannot be "
         f"written ({reason}); run the job again",
     )

@@ -1,4 +1,4 @@
-"""One spelling for each object: the canonical uri."""
+"""Canonical uris: one spelling for each object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
 def canonical_uri(where: str | os.PathLike[str]) -> str:
-    """Return the one name of an object or folder.
+    """Return the canonical uri of an object or folder.
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ def canonical_uri(where: str | os.PathLike[str]) -> str:
     Raises
     ------
     UsageError
-        For another scheme, credentials before an ``@``, or a key with a ``..`` segment.
+        The scheme is not supported, or the uri has credentials before an ``@`` or a ``..``
+        segment in its key.
 
     Examples
     --------
@@ -58,7 +59,7 @@ def canonical_uri(where: str | os.PathLike[str]) -> str:
 def _local_path(text: str) -> str:
     if "\0" in text or not text:
         raise UsageError(f"expected a path, found {text!r}; name a file or a folder")
-    # A file name that is not UTF-8 has no exact spelling in a table; the escape keeps its row.
+    # A file name that is not UTF-8 cannot be stored in a table, so its bytes are escaped.
     path = os.fsencode(os.path.abspath(text)).decode("utf-8", "backslashreplace")
     return "/" + path.lstrip("/")
 
@@ -71,7 +72,7 @@ def _checked_key(uri: str, rest: str) -> str:
             "options come from the environment, not from the uri"
         )
     if ".." in key.split("/"):
-        raise UsageError(f"expected a key without '..', found {uri!r}; write the path out")
+        raise UsageError(f"expected a key without '..', found {uri!r}; resolve the path")
     return f"{bucket}/{key}" if key else bucket
 
 
@@ -80,22 +81,24 @@ def _without_credentials(uri: str) -> str:
 
 
 def is_local(uri: str) -> bool:
-    """Tell whether a canonical uri names a local file."""
+    """Return whether a canonical uri names a local file."""
     return uri.startswith("/")
 
 
-def join(uri: str, *parts: str) -> str:
-    """Return the canonical uri of something below `uri`.
+def join(uri: str, *names: str) -> str:
+    """Return the canonical uri of an object or folder below `uri`.
 
     Raises
     ------
     UsageError
-        When a part is absolute or climbs out of `uri` with ``..``.
+        A name is absolute or has a ``..`` segment.
     """
-    for part in parts:
-        if part.startswith("/") or ".." in part.split("/"):
-            raise UsageError(f"expected a relative name below {uri}, found {part!r}")
-    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+    for name in names:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise UsageError(
+                f"expected a relative name below {uri}, found {name!r}; use one without '..'"
+            )
+    return "/".join([uri.rstrip("/"), *(name.strip("/") for name in names)])
 
 
 def name_of(uri: str) -> str:

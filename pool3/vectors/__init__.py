@@ -1,1 +1,1 @@
-"""Arithmetic on feature vectors. Empty: executors import this package."""
+"""Arithmetic on feature vectors. Imports nothing, since executors import this package."""

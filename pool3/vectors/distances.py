@@ -1,8 +1,8 @@
-"""Distances that a person reads, from one row-wise kernel that every path shares.
+"""Exact distances, from one row-wise kernel that all code paths share.
 
-Ascending is best under every metric: ``angular`` is 1 - cosine, ``euclidean`` is the length of
-q - x, ``dot`` is -q.x. Sums are accumulated in float64, and the result of a row never depends on
-the rows beside it, so that the same two vectors are equally far apart on every path.
+Smaller is better under every metric: ``angular`` is 1 - cosine, ``euclidean`` is the length of
+q - x, ``dot`` is -q.x. Sums are accumulated in float64, and the result of a row does not depend on
+neighbouring rows, so that the same two vectors have the same distance on every code path.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ METRICS = ("angular", "euclidean", "dot")
 
 FloatArray = npt.NDArray[np.float64]
 
-# Rows that are widened at a time: few enough to stay in a core's cache.
+# Rows per block: few enough to stay in a core's cache when they are widened.
 _BLOCK_ROWS = 128
 
-# Below this, 1 - cosine has lost a third of its digits to cancellation.
+# Below this, 1 - cosine loses a third of its digits to cancellation.
 _CANCELLED = 1e-5
 
 
@@ -37,7 +37,7 @@ def check_metric(metric: str) -> str:
 
 
 def squared_norms(rows: npt.NDArray[Any]) -> FloatArray:
-    """Squared lengths of rows.
+    """Return the squared lengths of rows.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def squared_norms(rows: npt.NDArray[Any]) -> FloatArray:
     -------
     float64, (n,)
     """
-    # One dot product a row, summed in float64, never a matrix product: that works on blocks of
-    # rows, so that the last bits of a row depend on its neighbours.
+    # One dot product per row, summed in float64. A matrix product works on blocks of rows, so that
+    # the last bits of a row would depend on neighbouring rows.
     wide = _widened(rows, np.result_type(rows, np.float32))
     if not len(wide):
         return np.zeros(0)
@@ -57,7 +57,7 @@ def squared_norms(rows: npt.NDArray[Any]) -> FloatArray:
 
 
 def unit_rows(rows: npt.NDArray[Any]) -> FloatArray:
-    """Rows divided by their lengths; a row of zeros stays zero.
+    """Return rows divided by their lengths; a row of zeros stays zero.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def unit_rows(rows: npt.NDArray[Any]) -> FloatArray:
 
 
 def distances(query: npt.NDArray[Any], rows: npt.NDArray[Any], metric: str) -> FloatArray:
-    """Distances of one query to many rows.
+    """Return the distances of one query to many rows.
 
     Parameters
     ----------
@@ -88,12 +88,13 @@ def distances(query: npt.NDArray[Any], rows: npt.NDArray[Any], metric: str) -> F
     Returns
     -------
     float64, (m,)
-        Ascending is best. Equal vectors are exactly 0 apart under ``angular`` and ``euclidean``.
+        Smaller is better. The distance of equal vectors is exactly 0 under ``angular`` and
+        ``euclidean``.
 
     Raises
     ------
     UsageError
-        For another metric.
+        The metric is not supported.
 
     Examples
     --------
@@ -102,10 +103,10 @@ def distances(query: npt.NDArray[Any], rows: npt.NDArray[Any], metric: str) -> F
     """
     check_metric(metric)
     query = np.asarray(query)
-    kind = np.result_type(query, rows, np.float32)  # sums are float64 whatever it is
-    asked = np.ascontiguousarray(query[None, :], dtype=kind)
+    kind = np.result_type(query, rows, np.float32)  # sums are float64 in any case
+    widened = np.ascontiguousarray(query[None, :], dtype=kind)
     blocks = [
-        _block_distances(asked, _widened(rows[start : start + _BLOCK_ROWS], kind), metric)
+        _block_distances(widened, _widened(rows[start : start + _BLOCK_ROWS], kind), metric)
         for start in range(0, len(rows), _BLOCK_ROWS)
     ]
     return np.concatenate(blocks) if blocks else np.zeros(0)
@@ -119,54 +120,54 @@ def _widened(rows: npt.NDArray[Any], kind: np.dtype[Any]) -> npt.NDArray[Any]:
 
 def _block_distances(query: npt.NDArray[Any], rows: npt.NDArray[Any], metric: str) -> FloatArray:
     if metric == "dot":
-        # 0.0 - x rather than -x, so that orthogonal vectors read 0.0 and not -0.0.
+        # 0.0 - x instead of -x, so that orthogonal vectors have 0.0 and not -0.0.
         return 0.0 - np.asarray(numkong.dot(query, rows), dtype=np.float64)
     if metric == "euclidean":
         return np.sqrt(np.asarray(numkong.sqeuclidean(query, rows), dtype=np.float64))
-    found = np.array(numkong.angular(query, rows), dtype=np.float64)
-    near = found < _CANCELLED
-    if near.any():
-        # Half the squared distance of unit vectors is 1 - cosine, without the cancellation that
-        # would drown near-duplicates.
-        found[near] = squared_norms(unit_rows(rows[near]) - unit_rows(query)) / 2
-    return found
+    angular = np.array(numkong.angular(query, rows), dtype=np.float64)
+    cancelled = angular < _CANCELLED
+    if cancelled.any():
+        # Half the squared distance of unit vectors is 1 - cosine without cancellation, which would
+        # make distances of near-duplicates meaningless.
+        angular[cancelled] = squared_norms(unit_rows(rows[cancelled]) - unit_rows(query)) / 2
+    return angular
 
 
-def top_k(found: FloatArray, k: int, id_of: Callable[[int], str]) -> list[tuple[str, int]]:
-    """Choose the k smallest distances, ties by id.
+def top_k(values: FloatArray, k: int, id_of: Callable[[int], str]) -> list[tuple[str, int]]:
+    """Return the k smallest distances, ties ordered by id.
 
     Parameters
     ----------
-    found
+    values
         float64, (m,): distances.
     k
-        How many at most.
+        Most positions to return.
     id_of
-        Gives the image_id of a position in `found`; asked only about rows that may be chosen.
+        Returns the image_id of a position; called only for rows that may be returned.
 
     Returns
     -------
     list of (image_id, position)
         Best first; min(k, m) of them.
     """
-    order = np.argsort(found, kind="stable")
-    near = found[order[: k + 1]]
-    if (near[1:] > near[:-1]).all():  # as nearly always: no id decides anything
+    order = np.argsort(values, kind="stable")
+    smallest = values[order[: k + 1]]
+    if (smallest[1:] > smallest[:-1]).all():  # nearly always: there are no ties
         return [(id_of(at), at) for at in order[:k].tolist()]
-    return list(islice(ranked(found, id_of), k))
+    return list(islice(ranked(values, id_of), k))
 
 
-def ranked(found: FloatArray, id_of: Callable[[int], str]) -> Iterator[tuple[str, int]]:
-    """Give positions by ascending distance, ties by id, one after the other.
+def ranked(values: FloatArray, id_of: Callable[[int], str]) -> Iterator[tuple[str, int]]:
+    """Yield ids and positions by ascending distance, ties ordered by id.
 
     Parameters
     ----------
-    found
+    values
         float64, (m,): distances.
     id_of
-        Gives the image_id of a position in `found`; asked as far as the caller reads on.
+        Returns the image_id of a position; called only as far as the caller iterates.
     """
-    measured: list[float] = found.tolist()
-    order = np.argsort(found, kind="stable").tolist()
-    for _, equals in groupby(order, key=measured.__getitem__):
-        yield from sorted([(id_of(at), at) for at in equals])
+    numbers: list[float] = values.tolist()
+    order = np.argsort(values, kind="stable").tolist()
+    for _, ties in groupby(order, key=numbers.__getitem__):
+        yield from sorted([(id_of(at), at) for at in ties])

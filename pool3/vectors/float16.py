@@ -1,4 +1,4 @@
-"""Conversions between float16 and float32, bit for bit NumPy's and in a fraction of its time."""
+"""Conversions between float16 and float32: the same bits as NumPy's, in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def as_float16(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
 def as_float32(numbers: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
     """Widen float16 of any shape to float32, in a quarter of NumPy's time.
 
-    In a tenth where numbers are zero or subnormal, as many features after a ReLU are.
+    It takes a tenth for zeros and subnormal numbers, which are frequent after a ReLU.
     """
     return np.asarray(numkong.astype(np.ascontiguousarray(numbers), "float32"))

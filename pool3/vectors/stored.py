@@ -1,6 +1,6 @@
-"""Which vectors can be indexed, and how they are stored for re-ranking.
+"""The stored form of vectors, from which candidates are re-ranked.
 
-Deliberately not here: the reduced vectors that the trees hold (`pool3.index.reduction`).
+Deliberately not here: the reduced vectors of the trees (`pool3.index.reduction`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ DTYPES = ("float16", "float32")
 
 
 def storable(vectors: npt.NDArray[np.float32], metric: str) -> npt.NDArray[np.float32]:
-    """Return what is stored of vectors, before it is rounded to the stored dtype.
+    """Return the vectors to store, before they are rounded to the stored dtype.
 
-    Under ``angular`` only the direction counts, so each row is scaled by the power of two that
-    brings its largest number into [0.5, 1): no range can then be left, and nothing is rounded but
-    what is less than 2^-126 of that. The other metrics keep vectors as they are.
+    Under ``angular`` only the direction matters, so each row is scaled by the power of two that
+    brings its largest number into [0.5, 1). Then no number overflows, and only numbers below 2^-126
+    times the largest are rounded. Under the other metrics vectors stay as they are.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ def storable(vectors: npt.NDArray[np.float32], metric: str) -> npt.NDArray[np.fl
 
 
 def rounding_error(vectors: npt.NDArray[np.float32], metric: str) -> float:
-    """Sum the squared lengths that float16 would change of rows, of unit rows if angular.
+    """Return the sum of squared errors of rows in float16, of unit rows if angular.
 
-    Infinite where a value overflows float16.
+    It is infinite if a value overflows float16.
     """
     stored = storable(vectors, metric)
     errors = squared_norms(stored - as_float32(as_float16(stored)))
@@ -53,7 +53,7 @@ def rounding_error(vectors: npt.NDArray[np.float32], metric: str) -> float:
 
 
 def stored_rows(vectors: npt.NDArray[np.float32], *, metric: str, dtype: str) -> npt.NDArray[Any]:
-    """Round vectors to what is stored for re-ranking.
+    """Round vectors to the stored dtype.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def stored_rows(vectors: npt.NDArray[np.float32], *, metric: str, dtype: str) ->
     Raises
     ------
     UsageError
-        When float16 was asked for and a value is beyond its range of 65504.
+        The dtype is float16, and a value is beyond its range of 65504.
     """
     stored = storable(vectors, metric)
     if dtype == "float32":
@@ -76,17 +76,17 @@ def stored_rows(vectors: npt.NDArray[np.float32], *, metric: str, dtype: str) ->
 
 
 def digests(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
-    """Return a short digest of each vector, by which a changed one is told from an unchanged one.
+    """Return a short digest of each vector, to detect changes.
 
     Parameters
     ----------
     vectors
-        float32, (n, d), as the feature table holds them.
+        float32, (n, d), as in the feature table.
 
     Returns
     -------
     uint64, (n,)
     """
     rows = np.ascontiguousarray(vectors, dtype="<f4")
-    made = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
-    return np.frombuffer(made, dtype="<u8").astype(np.uint64)
+    joined = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+    return np.frombuffer(joined, dtype="<u8").astype(np.uint64)

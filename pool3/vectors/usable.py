@@ -1,4 +1,4 @@
-"""Which vectors of a column can be used: of one length, finite, not zero where angles count."""
+"""Selects the usable vectors of a column: of one length, finite, and not zero under angular."""
 
 from __future__ import annotations
 
@@ -13,35 +13,26 @@ import pyarrow.compute as pc
 from pool3.errors import UsageError
 
 NULL_VECTOR = "null_vector"
-
-
 WRONG_LENGTH = "wrong_length"
-
-
 NOT_FINITE = "not_finite"
-
-
 ZERO_VECTOR = "zero_vector"
-
-
 REASONS = (NULL_VECTOR, WRONG_LENGTH, NOT_FINITE, ZERO_VECTOR)
-
 
 _LIST_TYPES = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
 @dataclass(frozen=True)
 class CheckedVectors:
-    """The usable vectors of a batch, and why the others are not.
+    """The usable vectors of a batch, and the reasons why others are not usable.
 
     Attributes
     ----------
     vectors
-        float32, (m, d): the usable ones, in the batch's order.
+        float32, (m, d): the usable vectors, in the order of the batch.
     rows
-        int64, (m,): the position in the batch of each.
+        int64, (m,): position of each in the batch.
     rejected
-        Reason (one of `REASONS`) to positions in the batch, int64; only reasons that occur.
+        Positions in the batch, int64, by reason (one of `REASONS`); only reasons that occur.
     """
 
     vectors: npt.NDArray[np.float32]
@@ -50,7 +41,10 @@ class CheckedVectors:
 
 
 def common_length(column: pa.Array | pa.ChunkedArray) -> int | None:
-    """Return the most common length of a column's vectors (the longer of equals), else None."""
+    """Return the most common length of a column's vectors, None without vectors.
+
+    Of several lengths that are equally common, the largest is returned.
+    """
     lengths = pc.list_value_length(_list_array(column)).drop_null()
     if not len(lengths):
         return None
@@ -61,21 +55,21 @@ def common_length(column: pa.Array | pa.ChunkedArray) -> int | None:
 def check_vectors(
     column: pa.Array | pa.ChunkedArray, *, dimension: int, metric: str
 ) -> CheckedVectors:
-    """Sort a column of vectors into usable ones and others.
+    """Separate the usable vectors of a column from the others.
 
     Parameters
     ----------
     column
         Arrow lists (of any list type) of numbers, n rows.
     dimension
-        The length that a usable vector has.
+        Length of a usable vector.
     metric
         Under ``angular`` a vector of zeros has no direction and is rejected.
 
     Raises
     ------
     UsageError
-        When the column does not hold lists of numbers.
+        The column does not have lists of numbers.
 
     Examples
     --------
@@ -101,7 +95,7 @@ def check_vectors(
     return CheckedVectors(
         vectors=vectors[good],
         rows=rows[good],
-        rejected={reason: found for reason, found in rejected.items() if len(found)},
+        rejected={reason: where for reason, where in rejected.items() if len(where)},
     )
 
 
@@ -118,7 +112,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _matrix(lists: pa.Array, dimension: int) -> npt.NDArray[np.float32]:
-    """Stack lists of equal length; a null number becomes NaN, one beyond float32 infinity."""
+    """Stack lists of equal length; null becomes NaN, a number beyond float32 becomes infinity."""
     numbers = lists.flatten().to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):
         return np.asarray(numbers, dtype=np.float32).reshape(len(lists), dimension)
