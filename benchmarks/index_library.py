@@ -17,7 +17,8 @@ from pool3.index.format.manifest import Manifest, ShardEntry, TableEntry
 from pool3.index.reduction import Gram, Reduction, choose_dtype, fit
 from pool3.index.shards.store import store_shard
 from pool3.index.shards.writer import ShardWriter, shard_seed
-from pool3.index.snapshots.publication import publish, utc_now, write_manifest
+from pool3.index.snapshots.gates import Gates
+from pool3.index.snapshots.next import NextSnapshot
 from pool3.index.snapshots.store import store_reduction
 from pool3.vectors.stored import stored_rows
 
@@ -61,11 +62,8 @@ def build_index(
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     build = partial(_build_shard, rows, index, {"reduction": reduction, "n_trees": n_trees}, dtype)
     entries = in_processes(build, jobs, min(processes, n_shards))
-    manifest = Manifest(
-        snapshot_id=1,
-        parent=None,
-        created_at=utc_now(),
-        run_id="benchmark",
+    first = NextSnapshot.begin(index, "benchmark")
+    manifest = first.fresh(
         metric=rows.metric,
         dimension=rows.dimension,
         reduction=store_reduction(index, reduction, snapshot=1, unique="benchmark"),
@@ -79,8 +77,7 @@ def build_index(
         counts={"indexed": rows.rows},
         shards=tuple(entries),
     )
-    write_manifest(index, manifest)
-    publish(index, 1, by="benchmark", why="built")
+    first.publish(manifest, why="built", gates=Gates(max_shrink=0.0))
     return manifest
 
 

@@ -6,49 +6,48 @@ what only snapshots need that have expired is deleted.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 
 from pyspark.sql import SparkSession
 
-from jobs.options.compact_index import JOB, CompactIndexConfig, arg_parser, configure
+from jobs.options.compact_index import JOB, CompactIndexConfig, arg_parser
 from jobs.runtime.report import Report
-from jobs.runtime.run import run_job, since_start
+from jobs.runtime.run import since_start
 from jobs.steps.index.fold import delete_expired_snapshots, fold
 from pool3.index.format.manifest import Manifest
-from pool3.index.snapshots.gates import is_folded
-from pool3.index.snapshots.publication import (
-    newest_entry,
-    publish,
-    write_manifest,
-)
+from pool3.index.snapshots.gates import Gates, is_folded
+from pool3.index.snapshots.next import NextSnapshot
 from pool3.index.snapshots.snapshot import open_snapshot
-from pool3.storage.names import new_run_id
 
-log = logging.getLogger(__name__)
+__all__ = ["arg_parser", "main", "run"]
+
+#: Folding loses no row.
+GATES = Gates(max_shrink=0.0)
 
 
 def run(spark: SparkSession, config: CompactIndexConfig) -> Report:
     """Fold and clean the index; returns the report."""
-    report = Report(job=JOB, run_id=new_run_id())
-    published = newest_entry(config.output_uri)
-    index, base, reduction = open_snapshot(config.output_uri)
+    report = JOB.report()
+    upcoming = NextSnapshot.begin(config.output_uri, report.run_id)
+    base = open_snapshot(config.output_uri)
     report.seconds["startup"] = since_start()
-    report.model_id = base.model_id
-    manifest = base
-    if not is_folded(base):
+    report.model_id = base.manifest.model_id
+    manifest = base.manifest
+    if not is_folded(manifest):
         with report.timed("build"):
-            manifest = fold(spark, config, base, reduction, report)
-        write_manifest(index, manifest)
-        publish(index, manifest.snapshot_id, by=report.run_id, why="compacted", after=published)
-    _tell(report, base, manifest)
+            manifest = fold(spark, base, upcoming, max_memory_mb=config.max_build_memory_mb)
+        upcoming.publish(manifest, why="compacted", gates=GATES)
+    _fill(report, base.manifest, manifest)
     with report.timed("clean"):
-        delete_expired_snapshots(config, report)
+        cleaned = delete_expired_snapshots(
+            base.uri, keep_snapshots=config.keep_snapshots, grace_hours=config.grace_hours
+        )
+    report.details.update(cleaned)
     return report
 
 
-def _tell(report: Report, base: Manifest, manifest: Manifest) -> None:
+def _fill(report: Report, base: Manifest, manifest: Manifest) -> None:
     report.counts["ok"] = manifest.rows
     report.details.update(
         snapshot_id=manifest.snapshot_id,
@@ -61,13 +60,7 @@ def _tell(report: Report, base: Manifest, manifest: Manifest) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run the job; returns its exit status."""
-    return run_job(
-        JOB,
-        argv,
-        parser=arg_parser(),
-        configure=configure,
-        run=lambda config: run(SparkSession.builder.appName(JOB).getOrCreate(), config),
-    )
+    return JOB.main(argv, run)
 
 
 if __name__ == "__main__":

@@ -8,38 +8,36 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from pyspark.sql import SparkSession
 
-from jobs.options.evaluate_index import JOB, EvaluateConfig, arg_parser, configure
+from jobs.options.evaluate_index import JOB, EvaluateConfig, arg_parser
+from jobs.options.shared import BYTES_A_MB
 from jobs.runtime.report import Report
-from jobs.runtime.run import fail, run_job, since_start
-from jobs.steps.search.evaluate import Evaluation
-from pool3.errors import GateError, UsageError
-from pool3.index.format.manifest import Manifest
-from pool3.index.format.recall_curve import MEASURED_KS
-from pool3.index.recall.effort import Effort, choose_effort
+from jobs.runtime.run import gated, since_start
+from jobs.steps.gates import require_sample_recall
+from jobs.steps.search.evaluate import Evaluation, efforts_by_k
+from pool3.errors import UsageError
 from pool3.index.snapshots.snapshot import open_snapshot
-from pool3.search.evaluate import Estimate
-from pool3.storage.names import new_run_id
+from pool3.search.evaluate import Estimate, as_dicts
 from udfs.evaluate import Queries
-from udfs.search import OpenIndex
+from udfs.search import GroupedSnapshot
 
-GATED_K = 10
+__all__ = ["arg_parser", "main", "run"]
 
 log = logging.getLogger(__name__)
 
 
 def run(spark: SparkSession, config: EvaluateConfig) -> Report:
     """Evaluate the index; returns the report."""
-    report = Report(job=JOB, run_id=new_run_id())
-    uri, manifest, reduction = open_snapshot(config.index, config.snapshot)
+    report = JOB.report()
+    snapshot = open_snapshot(config.index, config.snapshot)
+    manifest = snapshot.manifest
     if not manifest.rows:
-        raise UsageError(f"expected an index with rows to evaluate, found none in {uri}")
-    depths = _depths(config, manifest)
-    index = OpenIndex.of(uri, manifest, reduction, config.max_task_mb << 20)
+        raise UsageError(f"expected an index with rows to evaluate, found none in {snapshot.uri}")
+    efforts = efforts_by_k(manifest, config.recall, config.rerank, config.search_k)
+    index = GroupedSnapshot.of(snapshot, config.max_task_mb * BYTES_A_MB)
     evaluation = Evaluation(spark, index)
     report.model_id = manifest.model_id
     report.details.update(snapshot_id=manifest.snapshot_id, rows=manifest.rows)
@@ -47,35 +45,26 @@ def run(spark: SparkSession, config: EvaluateConfig) -> Report:
     with report.timed("queries"):
         queries = _queries(config, evaluation, report)
     with report.timed("exact"):
-        true = evaluation.true_distances(queries, max(depths))
+        true = evaluation.true_distances(queries, max(efforts))
     with report.timed("search"):
-        found = {k: evaluation.search(queries, effort) for k, effort in depths.items()}
-    recall = {k: Estimate.of(true.shares_found(hits, k)) for k, hits in found.items()}
-    report.details.update(
-        recall=_told(recall), effort={str(k): _depth_told(effort) for k, effort in depths.items()}
-    )
+        hits = {k: evaluation.search(queries, effort) for k, effort in efforts.items()}
+    recall = {k: Estimate.of(true.shares_found(hits_of_k, k)) for k, hits_of_k in hits.items()}
     for k, estimate in recall.items():
         if estimate is not None:
             log.info("recall@%s %.4f (%.4f to %.4f)", k, estimate.mean, estimate.low, estimate.high)
+    report.details["recall"] = as_dicts(recall)
+    report.details["effort"] = {
+        str(k): {"rerank": effort.rerank, "search_k": effort.search_k, "promised": effort.recall}
+        for k, effort in efforts.items()
+    }
     if config.labels is not None:
         with report.timed("labels"):
-            scores = evaluation.by_label(queries, found, config.labels, config.queries)
-        average = None if scores[1] is None else scores[1].as_dict()
-        report.details.update({"precision": _told(scores[0]), f"map@{max(found)}": average})
-    _check_recall(report, recall, config)
+            precision, average = evaluation.by_label(queries, hits, config.labels, config.queries)
+        report.details["precision"] = as_dicts(precision)
+        report.details[f"map@{max(hits)}"] = None if average is None else average.as_dict()
+    with gated(report):
+        require_sample_recall(recall, config.min_recall, snapshot=manifest.snapshot_id)
     return report
-
-
-def _depths(config: EvaluateConfig, manifest: Manifest) -> dict[int, Effort]:
-    """Return how far a user's search looks for each k, with a place more for its own row."""
-    depths = {}
-    for k in MEASURED_KS:
-        if config.rerank is None or k <= config.rerank:
-            effort = choose_effort(
-                manifest, k, recall=config.recall, rerank=config.rerank, search_k=config.search_k
-            )
-            depths[k] = replace(effort, k=k + 1, rerank=max(effort.rerank, k + 1))
-    return depths
 
 
 def _queries(config: EvaluateConfig, evaluation: Evaluation, report: Report) -> Queries:
@@ -83,50 +72,15 @@ def _queries(config: EvaluateConfig, evaluation: Evaluation, report: Report) -> 
         queries = evaluation.drawn(config.sample, config.seed)
     else:
         queries, skipped_rows = evaluation.given(config.queries)
-        report.errors = dict(skipped_rows.errors)
-        report.counts.update(failed=sum(skipped_rows.errors.values()), skipped=skipped_rows.skipped)
+        report.count_skipped(skipped_rows)
         report.details["failed"] = skipped_rows.named
     report.counts["ok"] = len(queries.ids)
     return queries
 
 
-def _told(estimates: Mapping[int, Estimate | None]) -> dict[str, dict[str, float] | None]:
-    return {
-        str(k): None if estimate is None else estimate.as_dict()
-        for k, estimate in estimates.items()
-    }
-
-
-def _depth_told(effort: Effort) -> dict[str, float | None]:
-    return {"rerank": effort.rerank, "search_k": effort.search_k, "promised": effort.recall}
-
-
-def _check_recall(
-    report: Report, recall: Mapping[int, Estimate | None], config: EvaluateConfig
-) -> None:
-    """Set the outcome ``gate`` when recall is too low, or nothing could be measured."""
-    k = max(k for k in recall if k <= GATED_K)
-    estimate = recall[k]
-    found = 0.0 if estimate is None else estimate.mean
-    if found < config.min_recall:
-        fail(
-            report,
-            GateError.exit_code,
-            f"expected recall@{k} of at least {config.min_recall}, found {found:.4f} in snapshot "
-            f"{report.details['snapshot_id']}; search with a higher --recall, or build with more "
-            "trees (--min-recall sets the limit)",
-        )
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the job; returns its exit status."""
-    return run_job(
-        JOB,
-        argv,
-        parser=arg_parser(),
-        configure=configure,
-        run=lambda config: run(SparkSession.builder.appName(JOB).getOrCreate(), config),
-    )
+    return JOB.main(argv, run)
 
 
 if __name__ == "__main__":

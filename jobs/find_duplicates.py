@@ -7,63 +7,85 @@ clusters around representatives.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 
 from pyspark.sql import SparkSession
 
-from jobs.options.find_duplicates import JOB, DuplicatesConfig, arg_parser, configure
+from jobs.options.find_duplicates import JOB, DuplicatesConfig, arg_parser
 from jobs.options.shared import BYTES_A_MB
 from jobs.runtime.report import Report
-from jobs.runtime.run import run_job, since_start
-from jobs.steps.search.duplicates import FIRST_K, Passes, find
-from jobs.steps.tasks import few_partitions
-from pool3.errors import UsageError
-from pool3.index.recall.effort import choose_effort
+from jobs.runtime.run import since_start
+from jobs.steps.search.duplicates import (
+    Clusters,
+    DuplicatePasses,
+    draw_clusters,
+    find_clusters,
+    pair_settings,
+)
+from jobs.steps.tasks import search_tasks, shuffle_partitions
 from pool3.index.snapshots.snapshot import open_snapshot
-from pool3.search.duplicates import check_threshold
-from pool3.storage.names import new_run_id
-from pool3.storage.result_table import result_version
-from udfs.duplicates import DUPLICATE_SCHEMA, PairSettings
-from udfs.search import OpenIndex
+from pool3.storage.result_table import replace_rows, result_version
+from udfs.duplicates import DUPLICATE_SCHEMA
+from udfs.search import GroupedSnapshot
 
-log = logging.getLogger(__name__)
+__all__ = ["arg_parser", "main", "run"]
 
 
 def run(spark: SparkSession, config: DuplicatesConfig) -> Report:
     """Find the clusters; returns the report."""
-    report = Report(job=JOB, run_id=new_run_id())
-    uri, manifest, reduction = open_snapshot(config.index, config.snapshot)
-    check_threshold(config.threshold, manifest.metric)
-    if not manifest.rows:
-        raise UsageError(f"expected an index with rows, found none in {uri}")
-    settings = PairSettings(
-        effort=choose_effort(manifest, FIRST_K, recall=config.recall),
-        threshold=config.threshold,
-        most=config.max_neighbours,
-    )
+    report = JOB.report()
+    snapshot = open_snapshot(config.index, config.snapshot)
+    index = GroupedSnapshot.of(snapshot, config.max_task_mb * BYTES_A_MB)
+    passes = DuplicatePasses.of(spark, index, config.threshold)
     version = result_version(config.output_uri, DUPLICATE_SCHEMA)
-    index = OpenIndex.of(uri, manifest, reduction, config.max_task_mb * BYTES_A_MB)
-    passes = Passes(spark, index)
-    report.counts["ok"] = manifest.rows
-    report.model_id = manifest.model_id
+    manifest = snapshot.manifest
+    report.counts["ok"], report.model_id = manifest.rows, manifest.model_id
     report.details.update(snapshot_id=manifest.snapshot_id, threshold=config.threshold)
     report.seconds["startup"] = since_start()
-    with few_partitions(spark):
-        find(config, passes, settings, version, report)
+    settings = pair_settings(manifest, config)
+    with (
+        shuffle_partitions(spark, search_tasks(spark)),
+        find_clusters(passes, settings, report.timed) as clusters,
+    ):
+        _fill(report, clusters, config)
+        with report.timed("clusters"):
+            stored = passes.write(
+                clusters.members,
+                table_uri=config.output_uri,
+                run_id=report.run_id,
+                n_largest=config.sheets,
+            )
+            report.details["table_version"] = replace_rows(
+                config.output_uri,
+                schema=DUPLICATE_SCHEMA,
+                files=stored.files,
+                read_version=version,
+                run_id=report.run_id,
+                job=JOB.name,
+            )
+        report.details.update(stored.details())
+        if config.sheet_dir is not None:
+            with report.timed("sheets"):
+                draw_clusters(passes, clusters.members, stored.largest, config.sheet_dir)
     return report
+
+
+def _fill(report: Report, clusters: Clusters, config: DuplicatesConfig) -> None:
+    report.details.update(
+        identical=clusters.n_identical, pairs=clusters.n_pairs, unfinished=clusters.n_unfinished
+    )
+    if clusters.n_unfinished:
+        report.warn(
+            f"{clusters.n_unfinished} pictures have {config.max_neighbours} neighbours or more "
+            "within the threshold in one shard, and of these no more were looked at; lower "
+            "--threshold, or raise --max-neighbours"
+        )
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the job; returns its exit status."""
-    return run_job(
-        JOB,
-        argv,
-        parser=arg_parser(),
-        configure=configure,
-        run=lambda config: run(SparkSession.builder.appName(JOB).getOrCreate(), config),
-    )
+    return JOB.main(argv, run)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.options.import_model import JOB, ImportConfig, arg_parser, configure
+from jobs.options.import_model import JOB, ImportConfig, arg_parser
 from jobs.runtime.report import Report
-from jobs.runtime.run import run_job, since_start
+from jobs.runtime.run import since_start
 from pool3.errors import UsageError
 from pool3.models import load_model, read_model
 from pool3.models.directory import is_model
-from pool3.storage.names import new_run_id
+
+__all__ = ["arg_parser", "main", "run"]
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def run(spark: SparkSession | None, config: ImportConfig) -> Report:
     """Import a model; returns the report. There is nothing for Spark to do, so it may be None."""
     del spark
-    report = Report(job=JOB, run_id=new_run_id())
+    report = JOB.report()
     report.seconds["startup"] = since_start()
     model = load_model(
         config.source,
@@ -57,13 +58,7 @@ def run(spark: SparkSession | None, config: ImportConfig) -> Report:
 
 def main(argv: Sequence[str]) -> int:
     """Run the job; returns its exit status."""
-    return run_job(
-        JOB,
-        argv,
-        parser=arg_parser(),
-        configure=configure,
-        run=lambda config: run(None, config),
-    )
+    return JOB.main_on_driver(argv, lambda config: run(None, config))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from jobs.options.publish_index import JOB, PublishConfig, arg_parser, configure
+from jobs.options.publish_index import JOB, PublishConfig, arg_parser
 from jobs.runtime.report import Report
-from jobs.runtime.run import run_job, since_start
+from jobs.runtime.run import since_start
 from pool3.index.snapshots.publication import newest_entry, publish, published_by, read_manifest
-from pool3.storage.names import new_run_id
+
+__all__ = ["arg_parser", "main", "run"]
 
 
 def run(config: PublishConfig) -> Report:
     """Publish the snapshot; returns the report."""
-    report = Report(job=JOB, run_id=new_run_id())
+    report = JOB.report()
     report.seconds["startup"] = since_start()
     index = config.output_uri
     entry = newest_entry(index)
@@ -38,7 +39,7 @@ def run(config: PublishConfig) -> Report:
 
 def main(argv: Sequence[str]) -> int:
     """Run the job; returns its exit status."""
-    return run_job(JOB, argv, parser=arg_parser(), configure=configure, run=run)
+    return JOB.main_on_driver(argv, run)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,16 @@ from pool3.index.format.manifest import Manifest, TableEntry
 from pool3.index.reduction import Gram, choose_dtype, fit
 from pool3.index.shards.store import store_shard
 from pool3.index.shards.writer import ShardWriter, shard_seed
+from pool3.index.snapshots.files import IndexFiles, stored_reduction
 from pool3.index.snapshots.publication import (
     newest_snapshot,
-    next_snapshot,
     publish,
     write_manifest,
 )
+from pool3.index.snapshots.snapshot import Snapshot
 from pool3.index.snapshots.store import store_reduction
 from pool3.models import load_model
+from pool3.search.index import Index
 
 
 def build_index(
@@ -56,7 +58,7 @@ def build_index(
     reduction = fit(gram)
     dtype = choose_dtype(gram, vectors_dtype)
     parent = newest_snapshot(index)
-    number = next_snapshot(parent)
+    number = (parent or 0) + 1
     entries = []
     for shard in range(n_shards):
         rows = order[shard_of[order] == shard]
@@ -94,6 +96,12 @@ def build_index(
     if published:
         publish(index, number, by="test", why="built by a test")
     return directory
+
+
+def open_with(uri: str, manifest: Manifest) -> Index:
+    """Open an index with a manifest that nobody wrote."""
+    files = IndexFiles(uri, manifest)
+    return Index(Snapshot(uri, manifest, stored_reduction(files, manifest), files))
 
 
 def _taken(metadata: pa.Table | None, rows: np.ndarray) -> pa.RecordBatch | None:

@@ -1,4 +1,4 @@
-"""What find-duplicates does on executors: rows as queries, near pairs, rows of the result."""
+"""What find-duplicates does on executors: rows as queries, close pairs, rows of the result."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from pool3.index.shards.reader import ShardReader
 from pool3.search.duplicates import DuplicateSearch, cluster_id
 from pool3.storage.names import part_name
 from pool3.storage.result_table import ResultWriter
+from udfs.search import GroupedSnapshot
 from udfs.tasks import Batches, TaskFunction, shards_of, summary
 
-#: A live row whose metadata tells the digest of the picture's bytes.
+#: A live row whose metadata has the digest of the picture's bytes.
 CONTENT_SCHEMA = T.StructType(
     [
         T.StructField("image_id", T.StringType(), nullable=False),
@@ -32,8 +33,8 @@ CONTENT_SCHEMA = T.StructType(
         T.StructField("sha256", T.StringType(), nullable=False),
     ]
 )
-#: A row that asks for its neighbours: its stored vector as it is stored.
-ASKING_SCHEMA = T.StructType(
+#: A row that is a query: where it stands, and its vector as it is stored.
+QUERY_ROW_SCHEMA = T.StructType(
     [
         T.StructField("image_id", T.StringType(), nullable=False),
         T.StructField("shard", T.IntegerType(), nullable=False),
@@ -70,7 +71,7 @@ def list_content(index: Any) -> TaskFunction:
     Parameters
     ----------
     index
-        Spark broadcast of an `udfs.search.OpenIndex`.
+        Spark broadcast of an `udfs.search.GroupedSnapshot`.
     """
 
     def run(batches: Batches) -> Batches:
@@ -79,8 +80,8 @@ def list_content(index: Any) -> TaskFunction:
             if reader.metadata is None or _SHA256 not in reader.metadata.schema.names:
                 continue
             digests = pc.cast(reader.metadata.table().column(_SHA256), pa.string())
-            told = pc.is_valid(digests).to_numpy()
-            rows = np.flatnonzero(told if reader.live is None else told & reader.live)
+            valid = pc.is_valid(digests).to_numpy()
+            rows = np.flatnonzero(valid if reader.live is None else valid & reader.live)
             taken = pa.array(rows)
             yield from pa.table(
                 [
@@ -95,13 +96,13 @@ def list_content(index: Any) -> TaskFunction:
     return run
 
 
-def asking_rows(index: Any, hidden: Any) -> TaskFunction:
+def query_rows(index: Any, hidden: Any) -> TaskFunction:
     """Return the function that yields the rows of its shards, those left out that are `hidden`.
 
     Parameters
     ----------
     index
-        Spark broadcast of an `udfs.search.OpenIndex`.
+        Spark broadcast of an `udfs.search.GroupedSnapshot`.
     hidden
         Spark broadcast of rows by the number of their shard.
     """
@@ -109,11 +110,11 @@ def asking_rows(index: Any, hidden: Any) -> TaskFunction:
     def run(batches: Batches) -> Batches:
         for entry in shards_of(batches):
             reader: ShardReader = index.value.shard(entry.number)
-            asks = np.ones(entry.rows, np.bool_) if reader.live is None else reader.live.copy()
-            asks[hidden.value.get(entry.number, [])] = False
+            queries = np.ones(entry.rows, np.bool_) if reader.live is None else reader.live.copy()
+            queries[hidden.value.get(entry.number, [])] = False
             ids = reader.ids.table().column("image_id")
             for start in range(0, entry.rows, _ROWS_AT_ONCE):
-                rows = start + np.flatnonzero(asks[start : start + _ROWS_AT_ONCE])
+                rows = start + np.flatnonzero(queries[start : start + _ROWS_AT_ONCE])
                 vectors = [row.tobytes() for row in reader.rows_at(rows)]
                 columns = [
                     ids.slice(start, _ROWS_AT_ONCE).take(pa.array(rows - start)).combine_chunks(),
@@ -121,7 +122,7 @@ def asking_rows(index: Any, hidden: Any) -> TaskFunction:
                     pa.array(rows),
                     pa.array(vectors, pa.binary()),
                 ]
-                yield pa.RecordBatch.from_arrays(columns, names=ASKING_SCHEMA.fieldNames())
+                yield pa.RecordBatch.from_arrays(columns, names=QUERY_ROW_SCHEMA.fieldNames())
 
     return run
 
@@ -135,25 +136,25 @@ class PairSettings:
     most: int
 
 
-def near_pairs(index: Any, hidden: Any, settings: PairSettings) -> TaskFunction:
-    """Return the function that asks one group of shards, yielding rows of `PAIR_SCHEMA`.
+def find_pairs(index: Any, hidden: Any, settings: PairSettings) -> TaskFunction:
+    """Return the function that searches one group of shards, yielding rows of `PAIR_SCHEMA`.
 
     Parameters
     ----------
     index, hidden
-        As for `asking_rows`.
+        As for `query_rows`.
     settings
         See `PairSettings`.
     """
 
     def run(batches: Batches) -> Batches:
         search: DuplicateSearch | None = None
-        dtype = np.dtype(index.value.manifest.vectors_dtype).newbyteorder("<")
+        dtype = np.dtype(index.value.snapshot.manifest.vectors_dtype).newbyteorder("<")
         for batch in batches:
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                 rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist()
                 if search is None:
-                    search = _search(index.value, rows[0]["part"], hidden.value, settings)
+                    search = _search(index.value, rows[0]["group"], hidden.value, settings)
                 yield _pair_rows([pair for row in rows for pair in _pairs_of(search, row, dtype)])
 
     return run
@@ -168,12 +169,14 @@ def _pair_rows(pairs: list[tuple[str, str | None, float | None]]) -> pa.RecordBa
 
 
 def _search(
-    index: Any, group: int, hidden: Mapping[int, npt.NDArray[np.int64]], settings: PairSettings
+    index: GroupedSnapshot,
+    group: int,
+    hidden: Mapping[int, npt.NDArray[np.int64]],
+    settings: PairSettings,
 ) -> DuplicateSearch:
     return DuplicateSearch(
-        [index.shard(number) for number in index.groups[group]],
-        index.manifest,
-        index.reduction,
+        index.snapshot,
+        index.groups[group],
         effort=settings.effort,
         hidden=hidden,
         threshold=settings.threshold,
@@ -186,12 +189,12 @@ def _pairs_of(
 ) -> list[tuple[str, str | None, float | None]]:
     own = row["image_id"]
     vector = np.frombuffer(row["vector"], dtype).astype(np.float32)
-    near = search.near(vector, (row["shard"], row["row"]))
+    close = search.close_to(vector, (row["shard"], row["row"]))
     pairs: list[tuple[str, str | None, float | None]] = [
         (min(own, other), max(own, other), distance)
-        for other, distance in zip(near.ids, near.distances, strict=True)
+        for other, distance in zip(close.ids, close.distances, strict=True)
     ]
-    return pairs if near.complete else [*pairs, (own, None, None)]
+    return pairs if close.complete else [*pairs, (own, None, None)]
 
 
 def write_duplicates(table_uri: str, run_id: str, n_largest: int) -> TaskFunction:
@@ -212,24 +215,25 @@ def write_duplicates(table_uri: str, run_id: str, n_largest: int) -> TaskFunctio
                 ids = pa.array([cluster_id(owner) for owner in owners], pa.string())
                 writer.append(pa.Table.from_arrays([ids, *batch.columns], schema=DUPLICATE_SCHEMA))
             file = writer.finish()
-        told = {"file": None if file is None else file.as_dict(), "clusters": len(sizes)}
-        yield summary({**told, "largest": largest(sizes.items(), n_largest)})
+        stored = None if file is None else file.as_dict()
+        largest_here = largest(sizes.items(), n_largest)
+        yield summary({"file": stored, "clusters": len(sizes), "largest": largest_here})
 
     return run
 
 
 def largest(sizes: Iterable[tuple[str, int]], n: int) -> list[tuple[str, int]]:
     """Return the n largest clusters, given by representative and size; ties by id."""
-    return heapq.nsmallest(n, sizes, key=lambda one: (-one[1], one[0]))
+    return heapq.nsmallest(n, sizes, key=lambda cluster: (-cluster[1], cluster[0]))
 
 
 def find_uris(index: Any, wanted: Any) -> TaskFunction:
-    """Return the function that tells where some pictures are, by image_id, as ``uris``.
+    """Return the function that looks up where some pictures are, by image_id, as ``uris``.
 
     Parameters
     ----------
     index
-        As for `asking_rows`.
+        As for `query_rows`.
     wanted
         Spark broadcast of a list of image_ids.
     """
@@ -241,7 +245,11 @@ def find_uris(index: Any, wanted: Any) -> TaskFunction:
                 continue
             uri = reader.metadata.schema.get_field_index("uri")
             rows = ((image_id, reader.find(image_id)) for image_id in wanted.value)
-            found = {one: reader.metadata.value(row, uri) for one, row in rows if row is not None}
-            yield summary({"uris": found})
+            uris = {
+                image_id: reader.metadata.value(row, uri)
+                for image_id, row in rows
+                if row is not None
+            }
+            yield summary({"uris": uris})
 
     return run

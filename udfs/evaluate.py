@@ -52,7 +52,7 @@ def take_rows(index: Any, drawn: Mapping[int, npt.NDArray[np.int64]]) -> TaskFun
     Parameters
     ----------
     index
-        Spark broadcast of an `OpenIndex`.
+        Spark broadcast of an `udfs.search.GroupedSnapshot`.
     drawn
         As `pool3.search.evaluate.drawn_rows` returns it.
     """
@@ -81,13 +81,13 @@ def measure_exactly(index: Any, queries: Any, k: int) -> TaskFunction:
     Parameters
     ----------
     index, queries
-        Spark broadcasts of an `OpenIndex` and of `Queries`.
+        Spark broadcasts of an `udfs.search.GroupedSnapshot` and of `Queries`.
     """
 
     def run(batches: Batches) -> Batches:
         for entry in shards_of(batches):
             reader = index.value.shard(entry.number)
-            asked, metric = queries.value, index.value.manifest.metric
+            asked, metric = queries.value, index.value.snapshot.manifest.metric
             parts = [
                 _nearest(reader, asked.part(start), metric, k)
                 for start in range(0, len(asked.ids), _QUERIES_AT_ONCE)
@@ -124,7 +124,7 @@ def read_labels(index: Any, wanted: Any, column: str) -> TaskFunction:
     Parameters
     ----------
     index
-        Spark broadcast of an `OpenIndex`.
+        Spark broadcast of an `udfs.search.GroupedSnapshot`.
     wanted
         Spark broadcast of a set of image_ids.
     column
@@ -140,7 +140,7 @@ def read_labels(index: Any, wanted: Any, column: str) -> TaskFunction:
                     "index; build it from a table that has the column, or with --metadata"
                 )
             rows = reader.metadata.table()
-            labels = pc.cast(column_of(rows, rows.schema, column, asked_by="--labels"), pa.string())
+            labels = pc.cast(column_of(rows, rows.schema, column, argument="--labels"), pa.string())
             ids = reader.ids.table().column("image_id")
             if reader.live is not None:
                 live = pa.array(reader.live)

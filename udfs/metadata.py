@@ -23,7 +23,7 @@ from udfs.tasks import Batches, TaskFunction, files_of, summary
 _ID = pa.schema([pa.field("image_id", pa.string())])
 
 
-def told_schema(carried: pa.Schema) -> T.StructType:
+def metadata_schema(carried: pa.Schema) -> T.StructType:
     """Return the schema of what `list_carried` yields."""
     return from_arrow_schema(pa.schema([*_ID, *nameless(carried)]))
 
@@ -36,9 +36,9 @@ def list_carried(table: FeatureTable, carried: pa.Schema) -> TaskFunction:
         for file in files_of(batches):
             for batch in table.read(file, columns):
                 ids = batch.column("image_id").cast(pa.string())
-                told = carried_rows(batch, carried)
+                values = carried_rows(batch, carried)
                 yield pa.RecordBatch.from_arrays(
-                    [ids, *told.columns], names=["image_id", *nameless(carried).names]
+                    [ids, *values.columns], names=["image_id", *nameless(carried).names]
                 ).filter(ids.is_valid())
 
     return run
@@ -54,7 +54,7 @@ def refresh_shard(index_uri: str, shards: Any, carried: pa.Schema) -> TaskFuncti
     shards
         Spark broadcast of the `ShardEntry` of each number.
     carried
-        The columns that are told.
+        The columns that get new values.
     """
 
     def run(batches: Batches) -> Batches:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pool3.index.format.manifest import IDS, Manifest
+from pool3.index.format.manifest import IDS
 from pool3.index.recall.measure import search_shard
 from pool3.index.recall.picker import SamplePicker
-from pool3.index.reduction import Reduction
 from pool3.index.shards.reader import ShardReader
 from pool3.index.shards.stored import open_rows, open_vectors
 from pool3.index.shards.tombstones import live_mask
+from pool3.index.snapshots.snapshot import Snapshot
 from pool3.vectors.distances import FloatArray
 from udfs.tasks import Batches, TaskFunction, shards_of, summary
 
@@ -26,45 +26,39 @@ _ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
-    """What a task needs to search a shard of a snapshot-to-be with the samples; broadcast.
+class SampleSearch:
+    """The samples, and the snapshot-to-be whose shards are searched with them; broadcast.
 
-    `within` is how far each sample's neighbours in the base snapshot are known, float64 (s,): what
-    lies beyond in an added shard is no news. None where all shards are measured.
+    `within` is how far each sample's neighbours in the base snapshot lie at most, float64 (s,):
+    what lies beyond in an added shard is none. None where all shards are measured.
     """
 
-    index_uri: str
-    manifest: Manifest
-    reduction: Reduction
+    snapshot: Snapshot
     ids: Sequence[str]
     queries: npt.NDArray[np.float32]
     within: FloatArray | None
 
 
-def search_samples(opened: Any) -> TaskFunction:
+def search_samples(search: Any) -> TaskFunction:
     """Return the function that stores the evidence of some shards.
 
     Its summaries are ``{"number", "file"}``, with the `Neighbours` among the shard's rows as bytes.
 
     Parameters
     ----------
-    opened
-        Spark broadcast of an `Opened`.
+    search
+        Spark broadcast of a `SampleSearch`.
     """
 
     def run(batches: Batches) -> Batches:
-        index: Opened = opened.value
+        samples: SampleSearch = search.value
+        snapshot = samples.snapshot
         for entry in shards_of(batches):
-            reader = ShardReader(index.index_uri, entry, index.manifest, index.reduction)
-            file, part = search_shard(
-                index.index_uri,
-                reader,
-                index.reduction,
-                index.ids,
-                index.queries,
-                within=index.within,
+            reader = ShardReader(snapshot.shard(entry.number))
+            file, neighbours = search_shard(
+                snapshot, reader, samples.ids, samples.queries, within=samples.within
             )
-            yield summary({"number": entry.number, "file": asdict(file)}, part.to_bytes())
+            yield summary({"number": entry.number, "file": asdict(file)}, neighbours.to_bytes())
 
     return run
 

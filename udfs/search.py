@@ -1,4 +1,4 @@
-"""A distributed search: each task asks some shards, and the answers to each query are merged."""
+"""A distributed search: each task searches a group of shards; the answers are merged by query."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from pool3.features.vectors import SkippedRows
-from pool3.index.format.manifest import Manifest
 from pool3.index.recall.effort import Effort
-from pool3.index.reduction import Reduction
 from pool3.index.shards.reader import ShardReader
-from pool3.search.group import GroupAnswer, GroupSearch, merged, shard_groups
+from pool3.index.snapshots.snapshot import Snapshot
+from pool3.search.group import GroupAnswer, GroupSearch, merge_answers, shard_groups
 from pool3.storage.names import part_name
 from pool3.storage.result_table import ResultWriter
 from udfs.queries import NOT_OK
 from udfs.tasks import Batches, TaskFunction, summary
 
 #: The answer of one group of shards to one query; a query without a vector passes with its error.
-PART_SCHEMA = pa.schema(
+GROUP_ANSWER_SCHEMA = pa.schema(
     [
         pa.field("query_id", pa.string()),
-        pa.field("part", pa.int32(), nullable=False),
+        pa.field("group", pa.int32(), nullable=False),
         pa.field("keys", pa.binary()),  # float64
         pa.field("positions", pa.binary()),  # int32
         pa.field("distances", pa.binary()),  # float64
@@ -37,7 +36,7 @@ PART_SCHEMA = pa.schema(
         pa.field("error", pa.string()),
     ]
 )
-SPARK_PART_SCHEMA: T.StructType = from_arrow_schema(PART_SCHEMA)
+SPARK_GROUP_ANSWER_SCHEMA: T.StructType = from_arrow_schema(GROUP_ANSWER_SCHEMA)
 
 ANSWER_SCHEMA = pa.schema(
     [
@@ -54,9 +53,9 @@ ANSWER_SCHEMA = pa.schema(
 _ROWS_AT_ONCE = 512
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenIndex:
-    """What tasks need to open their shards of a snapshot; broadcast.
+@dataclass(frozen=True)
+class GroupedSnapshot:
+    """A snapshot whose shards are searched in groups, each by tasks of its own; broadcast.
 
     Attributes
     ----------
@@ -64,37 +63,30 @@ class OpenIndex:
         The numbers of the shards that are searched together.
     """
 
-    uri: str
-    manifest: Manifest
-    reduction: Reduction
+    snapshot: Snapshot
     groups: Sequence[Sequence[int]]
 
     @classmethod
-    def of(cls, uri: str, manifest: Manifest, reduction: Reduction, max_bytes: int) -> OpenIndex:
+    def of(cls, snapshot: Snapshot, max_bytes: int) -> GroupedSnapshot:
         """Group the shards so that a task opens files of at most `max_bytes`."""
-        return cls(
-            uri=uri,
-            manifest=manifest,
-            reduction=reduction,
-            groups=shard_groups(manifest, max_bytes),
-        )
+        return cls(snapshot, shard_groups(snapshot.manifest, max_bytes))
 
     def search(self, group: int) -> GroupSearch:
         """Open the shards of one group."""
-        return GroupSearch(self.uri, self.manifest, self.reduction, self.groups[group])
+        return GroupSearch(self.snapshot, self.groups[group])
 
     def shard(self, number: int) -> ShardReader:
         """Open one shard."""
-        return ShardReader(self.uri, self.manifest.shards[number], self.manifest, self.reduction)
+        return ShardReader(self.snapshot.shard(number))
 
 
-def search_parts(index: Any, effort: Effort) -> TaskFunction:
-    """Return the function that searches the shards of one group, yielding rows of `PART_SCHEMA`.
+def search_group(index: Any, effort: Effort) -> TaskFunction:
+    """Return the function that searches one group of shards, yielding `GROUP_ANSWER_SCHEMA`.
 
     Parameters
     ----------
     index
-        Spark broadcast of an `OpenIndex`.
+        Spark broadcast of a `GroupedSnapshot`.
     effort
         How far to look in the whole index.
     """
@@ -105,24 +97,24 @@ def search_parts(index: Any, effort: Effort) -> TaskFunction:
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                 rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist()
                 if search is None:
-                    search = index.value.search(rows[0]["part"])
-                found = [_found(search, row, effort) for row in rows]
-                yield pa.RecordBatch.from_pylist(found, schema=PART_SCHEMA)
+                    search = index.value.search(rows[0]["group"])
+                answer_rows = [_answer_row(search, row, effort) for row in rows]
+                yield pa.RecordBatch.from_pylist(answer_rows, schema=GROUP_ANSWER_SCHEMA)
 
     return run
 
 
-def _found(search: GroupSearch, row: dict[str, Any], effort: Effort) -> dict[str, Any]:
-    common = {"query_id": row["query_id"], "part": row["part"], "error": row["error"]}
+def _answer_row(search: GroupSearch, row: dict[str, Any], effort: Effort) -> dict[str, Any]:
+    common = {"query_id": row["query_id"], "group": row["group"], "error": row["error"]}
     if row["error"] is not None:
         return common
-    part = search.find(np.frombuffer(row["vector"], "<f4"), effort)
+    answer = search.find(np.frombuffer(row["vector"], "<f4"), effort)
     return {
         **common,
-        "keys": part.keys.tobytes(),
-        "positions": part.positions.tobytes(),
-        "distances": part.distances.tobytes(),
-        "ids": part.ids,
+        "keys": answer.keys.tobytes(),
+        "positions": answer.positions.tobytes(),
+        "distances": answer.distances.tobytes(),
+        "ids": answer.ids,
     }
 
 
@@ -138,7 +130,7 @@ class AnswerSettings:
 
 
 def write_answers(settings: AnswerSettings) -> TaskFunction:
-    """Return the function that merges what `by_query` brought together and stores the answers.
+    """Return the function that merges the group answers to each query and stores its hits.
 
     Its summary has ``file``, None without rows, ``ok``, and a `SkippedRows` as a dict.
     """
@@ -149,16 +141,16 @@ def write_answers(settings: AnswerSettings) -> TaskFunction:
         name = part_name(settings.run_id, context.partitionId() if context is not None else 0)
         with ResultWriter(settings.table_uri, name, ANSWER_SCHEMA) as writer:
             rows: list[tuple[str, int, str, float]] = []
-            for query_id, found in answers(batches, settings.effort, skipped_rows):
+            for query_id, hits in answers(batches, settings.effort, skipped_rows):
                 n_answered += 1
-                rows += [(query_id, rank, *hit) for rank, hit in enumerate(found, start=1)]
+                rows += [(query_id, rank, *hit) for rank, hit in enumerate(hits, start=1)]
                 if len(rows) >= _ROWS_AT_ONCE * settings.effort.k:
                     writer.append(_table(rows, settings))
                     rows = []
             writer.append(_table(rows, settings))
             file = writer.finish()
-        told = {"file": None if file is None else file.as_dict(), "ok": n_answered}
-        yield summary({**told, **skipped_rows.as_dict()})
+        stored = None if file is None else file.as_dict()
+        yield summary({"file": stored, "ok": n_answered, **skipped_rows.as_dict()})
 
     return run
 
@@ -168,16 +160,16 @@ def answers(
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     """Yield each query's id and its nearest, and count those that could not be searched with."""
     for query_id, rows in groupby(_rows(batches), key=itemgetter("query_id")):
-        parts = []
+        group_answers = []
         for row in rows:
             if row["error"] == NOT_OK:
                 skipped_rows.skipped += 1
             elif row["error"] is not None:
                 skipped_rows.add(row["error"], [query_id])
             else:
-                parts.append(_part(row))
-        if parts:
-            yield query_id, merged(parts, effort)
+                group_answers.append(_group_answer(row))
+        if group_answers:
+            yield query_id, merge_answers(group_answers, effort)
 
 
 def _rows(batches: Batches) -> Iterator[dict[str, Any]]:
@@ -186,7 +178,7 @@ def _rows(batches: Batches) -> Iterator[dict[str, Any]]:
             yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
 
 
-def _part(row: dict[str, Any]) -> GroupAnswer:
+def _group_answer(row: dict[str, Any]) -> GroupAnswer:
     return GroupAnswer(
         keys=np.frombuffer(row["keys"]),
         positions=np.frombuffer(row["positions"], np.int32),

@@ -25,6 +25,7 @@ from pool3.index.shards.store import store_shard
 from pool3.index.shards.stored import open_rows, open_vectors
 from pool3.index.shards.tombstones import live_mask
 from pool3.index.shards.writer import ShardWriter, shard_seed
+from pool3.index.snapshots.snapshot import Snapshot
 from udfs.tasks import Batches, TaskFunction, files_of, shards_of, summary
 
 # Underscores, so that no column that a table carries collides.
@@ -112,6 +113,19 @@ class ShardSettings:
     first_number: int = 0
     unseen: bool = False
 
+    @classmethod
+    def like(cls, base: Snapshot, *, added_in: int, carried: pa.Schema) -> ShardSettings:
+        """Build as the shards of a snapshot were built."""
+        manifest = base.manifest
+        return cls(
+            index_uri=base.uri,
+            n_trees=manifest.n_trees,
+            seed=manifest.seed,
+            vectors_dtype=manifest.vectors_dtype,
+            added_in=added_in,
+            carried=carried,
+        )
+
 
 def build_shard(settings: ShardSettings, reduction: Any) -> TaskFunction:
     """Return the function that builds and stores the shard whose sorted rows are its partition.
@@ -140,12 +154,12 @@ def build_shard(settings: ShardSettings, reduction: Any) -> TaskFunction:
                 vectors_dtype=settings.vectors_dtype,
             ) as writer,
         ):
-            kept = whole = 0.0
+            explained = variance = 0.0
             for batch in chain([first], filled):
                 vectors = _append(writer, batch, settings.carried)
                 if settings.unseen:
                     more = reduction.value.variance(vectors)
-                    kept, whole = kept + more[0], whole + more[1]
+                    explained, variance = explained + more[0], variance + more[1]
             entry = store_shard(
                 settings.index_uri,
                 writer.close(),
@@ -153,7 +167,7 @@ def build_shard(settings: ShardSettings, reduction: Any) -> TaskFunction:
                 unique=uuid.uuid4().hex,
                 added_in=settings.added_in,
             )
-        yield summary({"entry": asdict(entry), "kept": kept, "whole": whole})
+        yield summary({"entry": asdict(entry), "explained": explained, "variance": variance})
 
     return run
 
@@ -179,7 +193,7 @@ def _append(
 _ROWS_AT_ONCE = 4096
 
 
-def deal_stored(
+def assign_stored(
     index_uri: str, carried: pa.Schema, n_shards: int | None, without: Any
 ) -> TaskFunction:
     """Return the function that yields the live rows of some shards.

@@ -1,19 +1,17 @@
-"""Spreads inputs over tasks and gathers one summary a task: the driver's side of every function.
+"""What a task is given and what it sends back: files, shards, one summary.
 
 A task's function takes an iterator of Arrow batches, does its work on the executor, and yields
-rows of `SUMMARY_SCHEMA`; only those travel back.
+Arrow batches: rows of a frame, or one row of `SUMMARY_SCHEMA`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from pool3.index.format.json_fields import Fields
 from pool3.index.format.manifest import ShardEntry
@@ -22,7 +20,7 @@ from pool3.storage.tables import TableFile
 Batches = Iterator[pa.RecordBatch]
 TaskFunction = Callable[[Batches], Batches]
 
-#: What a task tells: facts as JSON, and bytes that JSON would only blow up.
+#: What a task sends back: values as JSON, and bytes that JSON would only blow up.
 SUMMARY_SCHEMA = T.StructType(
     [
         T.StructField("summary", T.StringType(), nullable=False),
@@ -31,24 +29,13 @@ SUMMARY_SCHEMA = T.StructType(
 )
 
 
-def summary(facts: dict[str, Any], payload: bytes | None = None) -> pa.RecordBatch:
-    """Return the row that a task yields to tell what it did."""
-    columns = [pa.array([json.dumps(facts)]), pa.array([payload], pa.binary())]
+def summary(values: dict[str, Any], payload: bytes | None = None) -> pa.RecordBatch:
+    """Return the one row that a task yields of what it did."""
+    columns = [pa.array([json.dumps(values)]), pa.array([payload], pa.binary())]
     return pa.RecordBatch.from_arrays(columns, names=SUMMARY_SCHEMA.names)
 
 
-def no_rows(spark: SparkSession, schema: T.StructType) -> DataFrame:
-    """Return a frame without rows."""
-    # Not from a list of nothing, for which Spark would start Python workers.
-    return spark.createDataFrame(to_arrow_schema(schema).empty_table())
-
-
 FILE_SCHEMA = T.StructType([T.StructField("file", T.StringType(), nullable=False)])
-
-
-def file_rows(files: Sequence[TableFile]) -> pa.Table:
-    """Return files as rows of `FILE_SCHEMA`."""
-    return pa.table({"file": [json.dumps(file.as_dict()) for file in files]})
 
 
 def files_of(batches: Batches) -> Iterator[TableFile]:

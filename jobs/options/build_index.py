@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.index.shards.writer import MAX_SEED
 from pool3.vectors.distances import METRICS
+
+NAME = "build-index"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +59,10 @@ class BuildConfig:
         return storage.canonical_uri(self.index)
 
 
-def build_parser(job: str) -> argparse.ArgumentParser:
+def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        job,
+        NAME,
         "Build a snapshot of an index from a feature table and publish it. The table is one that\n"
         "extract-features wrote, or any folder of Parquet files with the columns image_id and\n"
         "features. Vectors that cannot be indexed are counted, named and left out. Run again, it\n"
@@ -157,9 +160,4 @@ def _add_gates(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def configure(arguments: argparse.Namespace) -> BuildConfig:
-    """Return the configuration of a parsed command line."""
-    return BuildConfig(**vars(arguments))
-
-
-JOB = "build-index"
+JOB = Job(NAME, BuildConfig, arg_parser)

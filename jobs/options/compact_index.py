@@ -6,11 +6,12 @@ import argparse
 import math
 from dataclasses import dataclass
 
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.errors import UsageError
 
-JOB = "compact-index"
+NAME = "compact-index"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class CompactIndexConfig:
 def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        JOB,
+        NAME,
         "Fold the deltas and the buried rows of the published snapshot into new shards, publish\n"
         "that, and delete what only expired snapshots need. The published snapshot never expires,\n"
         "nor one that was published within --grace-hours: its readers may still be reading.",
@@ -79,6 +80,4 @@ def arg_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(arguments: argparse.Namespace) -> CompactIndexConfig:
-    """Return the configuration of a parsed command line."""
-    return CompactIndexConfig(**vars(arguments))
+JOB = Job(NAME, CompactIndexConfig, arg_parser)

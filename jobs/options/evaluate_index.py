@@ -6,11 +6,12 @@ import argparse
 from dataclasses import dataclass
 
 from jobs.options.shared import MAX_TASK_MB, add_search_options, require_counts
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.errors import UsageError
 
-JOB = "evaluate-index"
+NAME = "evaluate-index"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class EvaluateConfig:
 def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        JOB,
+        NAME,
         "Measure recall@1, @10 and @100 of an index against exact search over all its rows, each\n"
         "with a 95 % interval. A hit counts as right when it is no farther than the true k-th\n"
         "neighbour; a query's own row never counts. Nothing but the report is written: to\n"
@@ -100,6 +101,4 @@ def arg_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(arguments: argparse.Namespace) -> EvaluateConfig:
-    """Return the configuration of a parsed command line."""
-    return EvaluateConfig(**vars(arguments))
+JOB = Job(NAME, EvaluateConfig, arg_parser)

@@ -6,11 +6,12 @@ import argparse
 from dataclasses import dataclass
 
 from jobs.options.shared import MAX_TASK_MB, add_index_options, require_counts
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.search.duplicates import check_threshold
 
-JOB = "find-duplicates"
+NAME = "find-duplicates"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class DuplicatesConfig:
 def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        JOB,
+        NAME,
         "Find pictures that are nearly the same, and write a row for each to a Delta table with\n"
         "the columns cluster_id, image_id, representative_id, distance_to_representative. Each\n"
         "picture is in one cluster at most, and within --threshold of its representative. Each\n"
@@ -99,6 +100,4 @@ def arg_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(arguments: argparse.Namespace) -> DuplicatesConfig:
-    """Return the configuration of a parsed command line."""
-    return DuplicatesConfig(**vars(arguments))
+JOB = Job(NAME, DuplicatesConfig, arg_parser)

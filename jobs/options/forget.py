@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 
-JOB = "forget"
+NAME = "forget"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class ForgetConfig:
 def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        JOB,
+        NAME,
         "Take pictures out of an index for good, with all that it holds of them, and out of every\n"
         "snapshot: older ones that name them expire at once. Erase them from the feature table\n"
         "first (compact-features --erase), or the next build-index adds them again.",
@@ -51,6 +52,4 @@ def arg_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(arguments: argparse.Namespace) -> ForgetConfig:
-    """Return the configuration of a parsed command line."""
-    return ForgetConfig(**vars(arguments))
+JOB = Job(NAME, ForgetConfig, arg_parser)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.images.decode import RESIZES
 
-JOB = "import-model"
+NAME = "import-model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class ImportConfig:
 def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        JOB,
+        NAME,
         "Read the weights of an Inception-v3 and write them as a model directory: weights, frozen\n"
         "graph and model.json. Files are known by their contents; no code in them is run.",
         "examples:\n"
@@ -74,6 +75,4 @@ def arg_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(arguments: argparse.Namespace) -> ImportConfig:
-    """Return the configuration of a parsed command line."""
-    return ImportConfig(**vars(arguments))
+JOB = Job(NAME, ImportConfig, arg_parser)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.errors import UsageError
 
-JOB = "publish-index"
+NAME = "publish-index"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class PublishConfig:
 def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        JOB,
+        NAME,
         "Publish a snapshot of an index: one that a gate held back, or an older one.",
         "example:\n"
         "  ./submit.sh publish-index --index s3://lake/index --snapshot 41\n"
@@ -48,6 +49,4 @@ def arg_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(arguments: argparse.Namespace) -> PublishConfig:
-    """Return the configuration of a parsed command line."""
-    return PublishConfig(**vars(arguments))
+JOB = Job(NAME, PublishConfig, arg_parser)

@@ -6,11 +6,12 @@ import argparse
 from dataclasses import dataclass
 
 from jobs.options.shared import MAX_TASK_MB, add_search_options, require_counts
+from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.errors import UsageError
 
-JOB = "search-batch"
+NAME = "search-batch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class SearchConfig:
 def arg_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = job_parser(
-        JOB,
+        NAME,
         "Find the k nearest pictures of each query, and write them to a Delta table with the\n"
         "columns query_id, rank, image_id, distance, model_id, snapshot_id, run_id. Each run's\n"
         "rows take the place of those before; older versions of the table stay readable.",
@@ -89,6 +90,4 @@ def arg_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(arguments: argparse.Namespace) -> SearchConfig:
-    """Return the configuration of a parsed command line."""
-    return SearchConfig(**vars(arguments))
+JOB = Job(NAME, SearchConfig, arg_parser)

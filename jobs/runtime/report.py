@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import platform
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 
 from pool3 import storage
+from pool3.features.vectors import SkippedRows
 from pool3.storage.names import new_run_id
+
+log = logging.getLogger(__name__)
+
+#: What a step is given to time its phases: `Report.timed`.
+Timed = Callable[[str], AbstractContextManager[None]]
 
 SCHEMA_VERSION = 1
 OUTCOMES = {0: "done", 1: "failed", 2: "usage", 3: "gate"}
@@ -74,6 +81,16 @@ class Report:
         """Add the seconds of one task to the totals."""
         for phase, value in seconds.items():
             self.seconds[phase] = self.seconds.get(phase, 0.0) + value
+
+    def warn(self, warning: str) -> None:
+        """Add a warning, and log it."""
+        self.warnings.append(warning)
+        log.warning("%s", warning)
+
+    def count_skipped(self, skipped_rows: SkippedRows) -> None:
+        """Count the rows that could not be used as failed or skipped, by reason."""
+        self.errors = dict(skipped_rows.errors)
+        self.counts.update(failed=sum(skipped_rows.errors.values()), skipped=skipped_rows.skipped)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:

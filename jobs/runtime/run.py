@@ -7,13 +7,14 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from jobs.runtime.prometheus import prometheus_text
 from jobs.runtime.report import Report, default_report_uri
 from pool3 import errors, storage
-from pool3.errors import Pool3Error, StorageError, UsageError
+from pool3.errors import GateError, Pool3Error, StorageError, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,15 @@ def fail(report: Report, exit_code: int, message: str) -> None:
     report.exit_code = exit_code
     report.error = message
     log.error("%s", message)
+
+
+@contextmanager
+def gated(report: Report) -> Iterator[None]:
+    """Set the outcome ``gate`` where the block raises `GateError`: the report stays whole."""
+    try:
+        yield
+    except GateError as error:
+        fail(report, error.exit_code, str(error))
 
 
 def _publish(report: Report, config: JobConfig | None, named: Mapping[str, Any]) -> None:

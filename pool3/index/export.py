@@ -14,7 +14,6 @@ import os
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,15 @@ from pool3.errors import NotFound, UsageError
 from pool3.index.format.manifest import Manifest, ShardEntry
 from pool3.index.recall.measure import with_recall
 from pool3.index.recall.picker import MOST_SAMPLES, sample_keys
-from pool3.index.reduction import Reduction
 from pool3.index.shards.copy import ChosenRows, copy_rows, vectors_of
 from pool3.index.shards.reader import ShardReader
 from pool3.index.shards.selection import Selections
 from pool3.index.shards.sizing import ShardCosts, plan_shards
 from pool3.index.shards.store import store_shard
 from pool3.index.shards.writer import MAX_SEED, ShardWriter, shard_seed
-from pool3.index.snapshots.publication import publish, utc_now, write_manifest
-from pool3.index.snapshots.snapshot import open_snapshot
+from pool3.index.snapshots.gates import Gates
+from pool3.index.snapshots.next import NextSnapshot
+from pool3.index.snapshots.snapshot import Snapshot, open_snapshot
 from pool3.index.snapshots.store import store_reduction
 from pool3.models import copy_model
 from pool3.storage.names import new_run_id
@@ -42,7 +41,6 @@ from pool3.storage.names import new_run_id
 log = logging.getLogger(__name__)
 
 _MOST_MEMORY_MB = 4096
-_SNAPSHOT = 1
 
 
 def export_index(
@@ -86,11 +84,10 @@ def export_index(
     """
     _check(sample, seed)
     target = storage.canonical_uri(output)
-    root, manifest, reduction = open_snapshot(index, snapshot)
+    source = open_snapshot(index, snapshot)
+    root, manifest, reduction = source.uri, source.manifest, source.reduction
     _require_free(root, target)
-    shards = [
-        ShardReader(root, entry, manifest, reduction) for entry in manifest.shards if entry.live
-    ]
+    shards = [ShardReader(source.shard(number)) for number in source.searchable]
     chosen = _sampled(
         ChosenRows.of(shards, Selections(shards).of(where).masks), sample, seed
     ).by_id()
@@ -102,17 +99,21 @@ def export_index(
     log.info("exporting %s of %s rows to %s", len(chosen), manifest.rows, target)
     if manifest.model is not None:
         copy_model(storage.join(root, manifest.model), storage.join(target, manifest.model))
-    new = _new_manifest(manifest, chosen, target, reduction)
-    new = replace(new, shards=_stored_shards(target, shards, chosen, reduction, new))
-    new = with_recall(target, new, reduction, *_samples(shards, chosen))
-    write_manifest(target, new)
-    publish(
-        target,
-        _SNAPSHOT,
-        by=new.run_id,
-        why=f"exported from {root}, snapshot {manifest.snapshot_id}, where {where}, "
-        f"sample {sample}, seed {seed}",
+    exported = NextSnapshot.begin(target, new_run_id())
+    number, unique = exported.number, uuid.uuid4().hex
+    new = exported.copy_of(
+        manifest,
+        reduction=store_reduction(target, reduction, snapshot=number, unique=unique),
+        rows=len(chosen),
+        counts={"indexed": len(chosen)},
+        shards=_stored_shards(target, shards, chosen, source),
     )
+    new = with_recall(Snapshot.of(target, new, reduction), *_samples(shards, chosen))
+    why = (
+        f"exported from {root}, snapshot {manifest.snapshot_id}, where {where}, "
+        f"sample {sample}, seed {seed}"
+    )
+    exported.publish(new, why=why, gates=Gates(max_shrink=0.0))
     return new
 
 
@@ -156,41 +157,14 @@ def _samples(
     return picked.ids.to_pylist(), vectors
 
 
-def _new_manifest(
-    manifest: Manifest, chosen: ChosenRows, target: str, reduction: Reduction
-) -> Manifest:
-    """Return the manifest of the new index, still without shards."""
-    return replace(
-        manifest,
-        snapshot_id=_SNAPSHOT,
-        parent=None,
-        base=None,
-        created_at=utc_now(),
-        run_id=new_run_id(),
-        reduction=store_reduction(target, reduction, snapshot=_SNAPSHOT, unique=uuid.uuid4().hex),
-        rows=len(chosen),
-        counts={"indexed": len(chosen)},
-        shards=(),
-        unseen_rows=0,
-        unseen_explained_variance=None,
-        samples=None,
-        recall=None,
-    )
-
-
 def _stored_shards(
     target: str,
     shards: Sequence[ShardReader],
     chosen: ChosenRows,
-    reduction: Reduction,
-    manifest: Manifest,
+    source: Snapshot,
 ) -> tuple[ShardEntry, ...]:
-    costs = ShardCosts.of(
-        dimension=manifest.dimension,
-        tree_dimension=reduction.tree_dimension,
-        n_trees=manifest.n_trees,
-        vectors_dtype=manifest.vectors_dtype,
-    )
+    manifest, reduction = source.manifest, source.reduction
+    costs = ShardCosts.of(reduction, n_trees=manifest.n_trees, vectors_dtype=manifest.vectors_dtype)
     n_shards = plan_shards(len(chosen), costs, max_memory_mb=_MOST_MEMORY_MB)
     entries = []
     for number, positions in enumerate(np.array_split(np.arange(len(chosen)), n_shards)):

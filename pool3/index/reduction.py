@@ -325,3 +325,19 @@ def tree_query(reduced: npt.NDArray[np.float32], *, metric: str) -> list[float]:
     """One reduced query, float32 (r,), as a tree is asked: with a 0 at the end under ``dot``."""
     numbers: list[float] = reduced.tolist()
     return [*numbers, 0.0] if metric == "dot" else numbers
+
+
+def merge_keys(tree_distances: FloatArray, *, metric: str, max_norm: float) -> FloatArray:
+    """Make distances in the trees of different shards comparable; ascending is nearest.
+
+    Under ``dot`` a tree's distance is sqrt(|q|^2 + M^2 - 2 q.x) with M of its own shard; without
+    M^2 its square orders by q.x.
+
+    Parameters
+    ----------
+    tree_distances
+        float64, (m,).
+    max_norm
+        M of the shard; used under ``dot`` only.
+    """
+    return tree_distances**2 - max_norm**2 if metric == "dot" else tree_distances

@@ -18,11 +18,10 @@ from PIL import Image
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.images.contact_sheet import Cell, drawn_sheet, fetched_pictures
-from pool3.index.format.manifest import Manifest
 from pool3.index.recall.effort import Effort
-from pool3.index.reduction import Reduction
 from pool3.index.shards.reader import ShardReader
-from pool3.vectors.distances import distances
+from pool3.index.snapshots.snapshot import Snapshot
+from pool3.search.shard_set import ShardSet
 
 Rows = npt.NDArray[np.int64]
 
@@ -72,7 +71,7 @@ def reduced_reach(threshold: float, metric: str, length: float) -> float:
 
 
 @dataclass(frozen=True)
-class Near:
+class CloseRows:
     """The rows within the threshold of one row, itself left out.
 
     Attributes
@@ -93,14 +92,14 @@ class DuplicateSearch:
 
     Parameters
     ----------
-    shards
-        Open shards.
-    manifest, reduction
+    snapshot
         Of the whole index.
+    numbers
+        Which of its shards, ascending.
     effort
-        How far to look at first; a search goes on while all that it found is near.
+        How far to look at first; a search goes on while all that it finds is close.
     hidden
-        For shards by number, rows that stand for another one and are not to be found.
+        For shards by number, rows that stand for another one and are not to be returned.
     threshold
         See `check_threshold`.
     most
@@ -109,57 +108,55 @@ class DuplicateSearch:
 
     def __init__(
         self,
-        shards: Sequence[ShardReader],
-        manifest: Manifest,
-        reduction: Reduction,
+        snapshot: Snapshot,
+        numbers: Sequence[int],
         *,
         effort: Effort,
         hidden: Mapping[int, Rows],
         threshold: float,
         most: int,
     ) -> None:
-        self._shards = shards
-        self._metric = manifest.metric
-        self._n_trees = manifest.n_trees
-        self._reduction = reduction
+        self._shards = ShardSet(snapshot, numbers)
+        self._n_trees = snapshot.manifest.n_trees
         self._threshold = threshold
         self._most = most
-        all_rows = sum(entry.rows for entry in manifest.shards if entry.live)
-        self._entries = [effort.entries(shard.entry, all_rows) for shard in shards]
-        self._passing = [_passing(shard, hidden.get(shard.entry.number)) for shard in shards]
+        readers = self._shards.readers
+        self._entries = [self._shards.entries(shard, effort) for shard in range(len(readers))]
+        self._passing = [_passing(reader, hidden.get(reader.entry.number)) for reader in readers]
 
-    def near(self, vector: npt.NDArray[np.float32], own: tuple[int, int]) -> Near:
+    def close_to(self, vector: npt.NDArray[np.float32], own: tuple[int, int]) -> CloseRows:
         """Search with a row's stored vector, float32 (d,); `own` is its shard's number and row."""
-        reach = reduced_reach(self._threshold, self._metric, float(np.linalg.norm(vector)))
-        asked = self._reduction.reduce(vector[None, :])[0]
+        metric = self._shards.metric
+        reach = reduced_reach(self._threshold, metric, float(np.linalg.norm(vector)))
+        reduced = self._shards.reduce(vector)
         ids: list[str] = []
         far: list[float] = []
         complete = True
-        for number, shard in enumerate(self._shards):
-            rows, all_found = self._candidates(number, asked, reach)
-            complete = complete and all_found
-            if own[0] == shard.entry.number:
+        for shard, reader in enumerate(self._shards.readers):
+            rows, all_seen = self._candidates(shard, reduced, reach)
+            complete = complete and all_seen
+            if own[0] == reader.entry.number:
                 rows = rows[rows != own[1]]
             if len(rows):
-                measured = distances(vector, shard.rows_at(rows), self._metric)
+                measured = self._shards.distances(vector, np.full(len(rows), shard), rows)
                 close = measured <= self._threshold
-                ids += [shard.ids.image_id(int(row)) for row in rows[close]]
+                ids += [self._shards.image_id(shard, int(row)) for row in rows[close]]
                 far += measured[close].tolist()
-        return Near(ids, far, complete)
+        return CloseRows(ids, far, complete)
 
-    def _candidates(self, number: int, asked: list[float], reach: float) -> tuple[Rows, bool]:
-        """Return the rows of a shard within reach, and whether these are all that were found."""
-        shard, entries, most = self._shards[number], self._entries[number], _FIRST
+    def _candidates(self, shard: int, reduced: list[float], reach: float) -> tuple[Rows, bool]:
+        """Return the rows of a shard within reach, and whether there can be no others."""
+        reader, entries, most = self._shards.readers[shard], self._entries[shard], _FIRST
         while True:
             most = min(most, self._most)
-            rows, near = shard.candidates(
-                asked,
+            rows, tree_distances = reader.candidates(
+                reduced,
                 entries=max(entries, self._n_trees * most),
                 most=most,
                 at_least=most,
-                passing=self._passing[number],
+                passing=self._passing[shard],
             )
-            close = near <= reach
+            close = tree_distances <= reach
             if len(rows) < most or not close.all():
                 return rows[close], True
             if most == self._most:
@@ -167,10 +164,10 @@ class DuplicateSearch:
             most, entries = most * _GROWTH, entries * _GROWTH
 
 
-def _passing(shard: ShardReader, hidden: Rows | None) -> npt.NDArray[np.bool_] | None:
+def _passing(reader: ShardReader, hidden: Rows | None) -> npt.NDArray[np.bool_] | None:
     if hidden is None:
         return None
-    passing = np.ones(shard.entry.rows, np.bool_) if shard.live is None else shard.live.copy()
+    passing = np.ones(reader.entry.rows, np.bool_) if reader.live is None else reader.live.copy()
     passing[hidden] = False
     return passing
 

@@ -48,6 +48,14 @@ class Estimate:
         return asdict(self)
 
 
+def as_dicts(estimates: Mapping[int, Estimate | None]) -> dict[str, dict[str, float] | None]:
+    """Return estimates by k, ready for JSON."""
+    return {
+        str(k): None if estimate is None else estimate.as_dict()
+        for k, estimate in estimates.items()
+    }
+
+
 @dataclass(frozen=True)
 class TrueDistances:
     """How far the true nearest rows of each query are, its own row left out.

@@ -1,6 +1,6 @@
-"""Some of an index's shards searched by themselves, and the answers of all parts merged.
+"""A group of an index's shards searched by itself, and the answers of all groups merged.
 
-For a cluster, where no machine need hold the whole index. The merged answer is that of
+For a cluster, where no machine need open the whole index. The merged answer is that of
 `pool3.search.fan_out`, wherever the shards were.
 """
 
@@ -15,18 +15,14 @@ import numpy.typing as npt
 
 from pool3.index.format.manifest import Manifest
 from pool3.index.recall.effort import Effort
-from pool3.index.reduction import Reduction, tree_query
-from pool3.index.shards.reader import ShardReader
-from pool3.search.merge import merged_candidates
-from pool3.vectors.distances import FloatArray, distances, top_k
-
-Query = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+from pool3.index.snapshots.snapshot import Snapshot
+from pool3.search.shard_set import Query, Rows, ShardSet
+from pool3.vectors.distances import FloatArray, top_k
 
 
 @dataclass(frozen=True)
 class GroupAnswer:
-    """What some shards found for one query.
+    """What one group of shards answers to one query.
 
     Attributes
     ----------
@@ -47,92 +43,69 @@ class GroupAnswer:
 
 
 def shard_groups(manifest: Manifest, max_bytes: int) -> list[list[int]]:
-    """Deal shards to groups, in order, each of at most `max_bytes` of files or of one shard.
+    """Put shards into groups, in order, each of at most `max_bytes` of files or of one shard.
 
     Returns
     -------
     list of list of int
-        Numbers of the shards that a search may find something in; one group at least.
+        Numbers of the shards that have live rows; one group at least.
     """
     groups: list[list[int]] = [[]]
-    held = 0
+    n_bytes = 0
     for entry in manifest.shards:
         if not entry.live:
             continue
         size = sum(file.bytes for file in entry.files.values())
-        if groups[-1] and held + size > max_bytes:
+        if groups[-1] and n_bytes + size > max_bytes:
             groups.append([])
-            held = 0
+            n_bytes = 0
         groups[-1].append(entry.number)
-        held += size
+        n_bytes += size
     return groups
 
 
 class GroupSearch:
-    """Some shards of a snapshot, open.
+    """A group of shards of a snapshot, open.
 
     Parameters
     ----------
-    index_uri
-        Canonical uri of the index's root.
-    manifest
-        What the whole snapshot consists of.
-    reduction
-        The snapshot's.
+    snapshot
+        Of the whole index.
     numbers
         Which shards, ascending; each with live rows.
     """
 
-    def __init__(
-        self, index_uri: str, manifest: Manifest, reduction: Reduction, numbers: Sequence[int]
-    ) -> None:
-        self._metric = manifest.metric
-        self._all_rows = sum(entry.rows for entry in manifest.shards if entry.live)
-        self._reduction = reduction
-        self.shards = [
-            ShardReader(index_uri, manifest.shards[number], manifest, reduction)
-            for number in numbers
-        ]
+    def __init__(self, snapshot: Snapshot, numbers: Sequence[int]) -> None:
+        self._shards = ShardSet(snapshot, numbers)
 
     def find(self, query: Query, effort: Effort) -> GroupAnswer:
-        """Search for one query, float32 (d,), as far as `effort` says for the whole index."""
-        numbers, rows, keys = self._candidates(query, effort)
-        measured = self._measured(query, numbers, rows)
+        """Search for one query, float32 (d,), with the effort of the whole index."""
+        owners, rows, keys = self._candidates(query, effort)
+        measured = self._shards.distances(query, owners, rows)
         positions = possible_winners(measured, effort.k)
-        ids = [self.shards[numbers[at]].ids.image_id(int(rows[at])) for at in positions.tolist()]
+        ids = [self._shards.image_id(owners[at], int(rows[at])) for at in positions.tolist()]
         return GroupAnswer(keys, positions, measured[positions], ids)
 
     def _candidates(self, query: Query, effort: Effort) -> tuple[Rows, Rows, FloatArray]:
         """Return shards, rows and merge keys of the nearest in the reduced space, by key."""
-        # One row a product, as in a single search: the last bits depend on a product's shape.
-        asked = tree_query(self._reduction.reduce(query[None, :])[0], metric=self._metric)
-        found = [
-            shard.candidates(
-                asked,
-                entries=effort.entries(shard.entry, self._all_rows),
+        reduced = self._shards.reduce(query)
+        candidates = [
+            reader.candidates(
+                reduced,
+                entries=self._shards.entries(shard, effort),
                 most=effort.rerank,
                 at_least=effort.k,
             )
-            for shard in self.shards
+            for shard, reader in enumerate(self._shards.readers)
         ]
-        return merged_candidates(
-            self.shards, range(len(found)), found, metric=self._metric, most=effort.rerank
-        )
-
-    def _measured(self, query: Query, numbers: Rows, rows: Rows) -> FloatArray:
-        measured = np.empty(len(rows))
-        for number in np.unique(numbers):
-            here = np.flatnonzero(numbers == number)
-            vectors = self.shards[number].rows_at(rows[here])
-            measured[here] = distances(query, vectors, self._metric)
-        return measured
+        return self._shards.merge(range(len(candidates)), candidates, effort.rerank)
 
 
 def possible_winners(measured: FloatArray, k: int) -> npt.NDArray[np.int32]:
-    """Return which candidates of a part may be among the k nearest once all parts are merged.
+    """Return which candidates of a group may be among the k nearest once all groups are merged.
 
-    The merge keeps the first candidates by key, so that with one of them it keeps all that stand
-    before it in the part. A candidate with k nearer ones before it can therefore never win.
+    The merge takes the first candidates by key, so that with one of them it takes all that stand
+    before it in the group. A candidate with k nearer ones before it can therefore never win.
 
     Parameters
     ----------
@@ -144,23 +117,23 @@ def possible_winners(measured: FloatArray, k: int) -> npt.NDArray[np.int32]:
     >>> possible_winners(np.array([3.0, 1.0, 2.0, 2.0, 0.5, 4.0]), k=2).tolist()
     [0, 1, 2, 3, 4]
     """
-    kept = []
+    possible = []
     nearest: list[float] = []  # the k smallest so far, ascending
     for position, distance in enumerate(measured.tolist()):
         if len(nearest) < k or distance <= nearest[-1]:
-            kept.append(position)
+            possible.append(position)
             bisect.insort(nearest, distance)
             del nearest[k:]
-    return np.array(kept, dtype=np.int32)
+    return np.array(possible, dtype=np.int32)
 
 
-def merged(parts: Sequence[GroupAnswer], effort: Effort) -> list[tuple[str, float]]:
+def merge_answers(answers: Sequence[GroupAnswer], effort: Effort) -> list[tuple[str, float]]:
     """Return the k nearest of the whole index, best first, ties by id.
 
     Parameters
     ----------
-    parts
-        What every group of shards found for one query, in the order of the groups.
+    answers
+        Of every group of shards to one query, in the order of the groups.
     effort
         The one that they were searched with.
 
@@ -168,18 +141,18 @@ def merged(parts: Sequence[GroupAnswer], effort: Effort) -> list[tuple[str, floa
     -------
     list of (image_id, distance)
     """
-    keys = np.concatenate([part.keys for part in parts])
-    owners = np.repeat(np.arange(len(parts)), [len(part.keys) for part in parts])
+    keys = np.concatenate([answer.keys for answer in answers])
+    owners = np.repeat(np.arange(len(answers)), [len(answer.keys) for answer in answers])
     best = np.argsort(keys, kind="stable")[: effort.rerank]
-    # Keys of a part ascend and equals keep their order, so that of each part its first ones stay.
-    stay = np.bincount(owners[best], minlength=len(parts))
+    # Keys of an answer ascend and equals keep their order, so that of each its first ones stay.
+    stay = np.bincount(owners[best], minlength=len(answers))
     ids: list[str] = []
     measured = []
-    for part, n_stay in zip(parts, stay.tolist(), strict=True):
-        n_kept = int(np.searchsorted(part.positions, n_stay))
-        ids += part.ids[:n_kept]
-        measured.append(part.distances[:n_kept])
-    found = np.concatenate(measured)
+    for answer, n_stay in zip(answers, stay.tolist(), strict=True):
+        n_possible = int(np.searchsorted(answer.positions, n_stay))
+        ids += answer.ids[:n_possible]
+        measured.append(answer.distances[:n_possible])
+    exact = np.concatenate(measured)
     return [
-        (image_id, float(found[at])) for image_id, at in top_k(found, effort.k, ids.__getitem__)
+        (image_id, float(exact[at])) for image_id, at in top_k(exact, effort.k, ids.__getitem__)
     ]

@@ -66,7 +66,7 @@ class HitColumns:
         if isinstance(self.columns, str):
             raise UsageError(f"columns must be a list of names; found the string {self.columns!r}")
         for name in self.columns or ():
-            column_path(self.declared, name, asked_by="columns")
+            column_path(self.declared, name, argument="columns")
         texts = self.uri_map.items() if isinstance(self.uri_map, Mapping) else [(None,)]
         if self.uri_map is not None and not all(isinstance(t, str) for pair in texts for t in pair):
             raise UsageError(f"uri_map must map strings to strings; found {self.uri_map!r}")
@@ -107,8 +107,8 @@ class Hits(Sequence[Hit]):
         The query's picture, when it was one: RGB, small.
     recall, vectors
         As below.
-    shown
-        What is shown of the metadata.
+    hit_columns
+        Which columns of the metadata `to_pandas` has.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class Hits(Sequence[Hit]):
         query: Image.Image | None = None,
         recall: float | None = None,
         vectors: npt.NDArray[np.float32] | None = None,
-        shown: HitColumns | None = None,
+        hit_columns: HitColumns | None = None,
     ) -> None:
         self.ids = ids
         self.distances = distances
@@ -143,7 +143,7 @@ class Hits(Sequence[Hit]):
         self.recall = recall
         self.vectors = vectors
         self._places = places
-        self._shown = shown or HitColumns()
+        self._hit_columns = hit_columns or HitColumns()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -168,7 +168,7 @@ class Hits(Sequence[Hit]):
         for image_id, (metadata, row) in zip(self.ids, self._places, strict=True):
             column = -1 if metadata is None else metadata.schema.get_field_index("uri")
             found = metadata.value(row, column) if metadata is not None and column >= 0 else None
-            uris.append(self._shown.moved(str(found) if found else image_id))
+            uris.append(self._hit_columns.moved(str(found) if found else image_id))
         return uris
 
     def to_pandas(self) -> pd.DataFrame:
@@ -193,8 +193,8 @@ class Hits(Sequence[Hit]):
         table = pa.Table.from_batches([batch])
         return pa.table(
             {
-                name: column_of(table, self._shown.declared, name, asked_by="columns")
-                for name in self._shown.names()
+                name: column_of(table, self._hit_columns.declared, name, argument="columns")
+                for name in self._hit_columns.names()
             }
         )
 

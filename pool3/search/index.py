@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pool3 import storage
 from pool3.errors import UsageError
-from pool3.index.format.manifest import Manifest
 from pool3.index.recall.effort import check_count
 from pool3.index.recall.plot import plot_recall
-from pool3.index.snapshots.files import IndexFiles, stored_reduction
-from pool3.index.snapshots.publication import read_manifest
-from pool3.index.snapshots.snapshot import published_snapshot
+from pool3.index.snapshots.snapshot import Snapshot, open_snapshot, published_snapshot
 from pool3.search.fan_out import FanOut
 from pool3.search.hits import Hits
 from pool3.search.info import index_info
+from pool3.search.request import BatchOptions, SearchOptions, SearchRequests, takes
 from pool3.search.searcher import Searcher
 from pool3.vectors.distances import FloatArray
 
@@ -84,15 +80,12 @@ def open_index(
     """
     if snapshot is not None:
         check_count("snapshot", snapshot)
-    root = storage.canonical_uri(uri)
-    number = published_snapshot(root) if snapshot is None else snapshot
-    manifest = read_manifest(root, number, expected_sha256=expected_sha256)
-    files = IndexFiles(root, manifest, cache_max_bytes)
-    log.info("%s, snapshot %s: %s", root, number, files.told())
-    files.require_room()
-    return Index(
-        root, manifest, cache_max_bytes=cache_max_bytes, pinned=expected_sha256 is not None
+    opened = open_snapshot(
+        uri, snapshot, cache_max_bytes=cache_max_bytes, expected_sha256=expected_sha256
     )
+    log.info("%s, snapshot %s: %s", opened.uri, opened.manifest.snapshot_id, opened.files)
+    opened.files.require_room()
+    return Index(opened, cache_max_bytes=cache_max_bytes, pinned=expected_sha256 is not None)
 
 
 class Index:
@@ -100,10 +93,8 @@ class Index:
 
     Parameters
     ----------
-    uri
-        Canonical uri of the index's root.
-    manifest
-        The snapshot's.
+    snapshot
+        The one that is searched.
     cache_max_bytes
         As for `open_index`.
     pinned
@@ -118,20 +109,15 @@ class Index:
     """
 
     def __init__(
-        self,
-        uri: str,
-        manifest: Manifest,
-        *,
-        cache_max_bytes: int | None = None,
-        pinned: bool = False,
+        self, snapshot: Snapshot, *, cache_max_bytes: int | None = None, pinned: bool = False
     ) -> None:
-        self.uri = uri
-        self.manifest = manifest
+        self.uri = snapshot.uri
+        self.manifest = snapshot.manifest
         self._cache_max_bytes = cache_max_bytes
         self._pinned = pinned
-        reduction = stored_reduction(IndexFiles(uri, manifest, cache_max_bytes), manifest)
-        self._fan_out = FanOut(uri, manifest, reduction, cache_max_bytes)
-        self._searcher = Searcher(uri, manifest, self._fan_out)
+        self._fan_out = FanOut(snapshot)
+        self._requests = SearchRequests(snapshot, self._fan_out.selections)
+        self._searcher = Searcher(snapshot, self._fan_out)
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -206,15 +192,7 @@ class Index:
         *,
         image_id: str | None = None,
         k: int = 10,
-        recall: float | None = None,
-        search_k: int | None = None,
-        rerank: int | None = None,
-        where: str | None = None,
-        distinct: str | None = None,
-        exclude_self: bool = False,
-        columns: Sequence[str] | None = None,
-        vectors: bool = False,
-        uri_map: Mapping[str, str] | None = None,
+        **options: Unpack[SearchOptions],
     ) -> Hits: ...
 
     @overload
@@ -223,32 +201,17 @@ class Index:
         query: list[Any] | tuple[Any, ...],
         *,
         k: int = 10,
-        recall: float | None = None,
-        search_k: int | None = None,
-        rerank: int | None = None,
-        where: str | None = None,
-        distinct: str | None = None,
-        exclude_self: bool = False,
-        columns: Sequence[str] | None = None,
-        vectors: bool = False,
-        uri_map: Mapping[str, str] | None = None,
+        **options: Unpack[SearchOptions],
     ) -> list[Hits]: ...
 
+    @takes(SearchOptions)
     def search(
         self,
         query: Any = None,
         *,
         image_id: str | None = None,
         k: int = 10,
-        recall: float | None = None,
-        search_k: int | None = None,
-        rerank: int | None = None,
-        where: str | None = None,
-        distinct: str | None = None,
-        exclude_self: bool = False,
-        columns: Sequence[str] | None = None,
-        vectors: bool = False,
-        uri_map: Mapping[str, str] | None = None,
+        **options: Unpack[SearchOptions],
     ) -> Hits | list[Hits]:
         """Find the k nearest pictures.
 
@@ -301,23 +264,12 @@ class Index:
         """
         if (query is None) == (image_id is None):
             raise UsageError("search takes either a query or an image_id, exactly one of them")
-        asked = self._searcher.asked(
-            k,
-            recall=recall,
-            search_k=search_k,
-            rerank=rerank,
-            where=where,
-            distinct=distinct,
-            exclude_self=exclude_self,
-            columns=columns,
-            vectors=vectors,
-            uri_map=uri_map,
-        )
+        request = self._requests.make(k, options)
         if image_id is not None:
-            return self._searcher.by_id(image_id, asked)
+            return self._searcher.by_id(image_id, request)
         if isinstance(query, list | tuple):
-            return self._searcher.by_each(query, asked)
-        return self._searcher.by_each([query], asked)[0]
+            return self._searcher.by_each(query, request)
+        return self._searcher.by_each([query], request)[0]
 
     def search_bytes(
         self, data: bytes, *, k: int = 10, where: str | None = None, recall: float | None = None
@@ -325,32 +277,26 @@ class Index:
         """Search with a picture file's bytes; safe for what a visitor sends."""
         if not isinstance(data, bytes):
             raise UsageError(f"search_bytes takes bytes; found {type(data).__name__}")
-        return self._searcher.by_each([data], self._searcher.asked(k, recall=recall, where=where))[
-            0
-        ]
+        request = self._requests.make(k, {"where": where, "recall": recall})
+        return self._searcher.by_each([data], request)[0]
 
     def search_id(
         self, image_id: str, *, k: int = 10, where: str | None = None, recall: float | None = None
     ) -> Hits:
         """Search with the stored vector of a picture of the index; it finds itself first."""
-        return self._searcher.by_id(image_id, self._searcher.asked(k, recall=recall, where=where))
+        request = self._requests.make(k, {"where": where, "recall": recall})
+        return self._searcher.by_id(image_id, request)
 
     def search_vector(
         self, vector: Vector, *, k: int = 10, where: str | None = None, recall: float | None = None
     ) -> Hits:
         """Search with a vector, any real dtype, (d,)."""
-        asked = self._searcher.asked(k, recall=recall, where=where)
-        return self._searcher.by_vector(np.asarray(vector), asked)
+        request = self._requests.make(k, {"where": where, "recall": recall})
+        return self._searcher.by_vector(np.asarray(vector), request)
 
+    @takes(BatchOptions)
     def search_batch(
-        self,
-        vectors: Vector,
-        k: int = 10,
-        *,
-        recall: float | None = None,
-        search_k: int | None = None,
-        rerank: int | None = None,
-        where: str | None = None,
+        self, vectors: Vector, k: int = 10, **options: Unpack[BatchOptions]
     ) -> tuple[npt.NDArray[np.object_], FloatArray]:
         """Search with many vectors.
 
@@ -368,7 +314,8 @@ class Index:
             Best first; m is the smaller of k and the number of rows that may be found, so that
             every place holds a true hit.
         """
-        asked = self._searcher.asked(
-            k, recall=recall, search_k=search_k, rerank=rerank, where=where
-        )
-        return self._searcher.by_batch(np.asarray(vectors), asked)
+        unknown = options.keys() - BatchOptions.__annotations__
+        if unknown:
+            raise TypeError(f"search_batch got an unexpected keyword argument {min(unknown)!r}")
+        request = self._requests.make(k, cast("SearchOptions", options))
+        return self._searcher.by_batch(np.asarray(vectors), request)

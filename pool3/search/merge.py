@@ -1,4 +1,4 @@
-"""What the trees of several shards found, merged by distance in the reduced space."""
+"""Candidates of several shards merged by reduced distance, and ranked by exact distance."""
 
 from __future__ import annotations
 
@@ -9,67 +9,59 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pool3.index.shards.reader import ShardReader
+from pool3.index.reduction import merge_keys
 from pool3.vectors.distances import FloatArray, ranked, top_k
 
 Rows = npt.NDArray[np.int64]
 
 
-def merged_candidates(
-    shards: Sequence[ShardReader],
-    numbers: Sequence[int],
-    found: Sequence[tuple[Rows, FloatArray]],
+def merge_candidates(
+    shards: Sequence[int],
+    candidates: Sequence[tuple[Rows, FloatArray]],
     *,
     metric: str,
-    most: int,
+    max_norms: Sequence[float],
+    limit: int,
 ) -> tuple[Rows, Rows, FloatArray]:
-    """Return the nearest of all shards, nearest first, ties in the order of the shards.
+    """Return the nearest candidates of all shards, nearest first, ties in the order of the shards.
 
     Parameters
     ----------
     shards
-        The open ones.
-    numbers
-        Positions in `shards` of those that were searched.
-    found
-        What each of them found: rows, and their distances in its tree, ascending.
+        Numbers of the shards that were searched.
+    candidates
+        Of each of them: rows, int64, and their distances in its tree, float64, ascending.
     metric
         One of `pool3.vectors.distances.METRICS`.
-    most
-        How many are kept.
+    max_norms
+        M of each of them (`pool3.index.reduction.merge_keys`).
+    limit
+        How many are returned at most.
 
     Returns
     -------
     shards : int64, (m,)
-        Positions in `shards`.
     rows : int64, (m,)
     keys : float64, (m,)
         What they were merged by, ascending.
     """
-    if len(found) == 1:
-        # It comes in order, and is all there is.
-        (rows, near), number = found[0], numbers[0]
-        key = _merge_key(shards[number], near[:most], metric)
-        return np.full(len(key), number), rows[:most], key
     keys = [
-        _merge_key(shards[number], near, metric)
-        for number, (_, near) in zip(numbers, found, strict=True)
+        merge_keys(tree_distances, metric=metric, max_norm=max_norm)
+        for (_, tree_distances), max_norm in zip(candidates, max_norms, strict=True)
     ]
-    owners = np.repeat(np.array(numbers, dtype=np.int64), [len(near) for near in keys])
-    rows = _joined([rows for rows, _ in found], np.int64)
-    merged = _joined(keys, np.float64)
-    best = np.argsort(merged, kind="stable")[:most]
+    if len(candidates) == 1:
+        # It comes in order, and is all there is.
+        key = keys[0][:limit]
+        return np.full(len(key), shards[0]), candidates[0][0][:limit], key
+    owners = np.repeat(np.array(shards, dtype=np.int64), [len(key) for key in keys])
+    rows = _concatenated([rows for rows, _ in candidates], np.int64)
+    merged = _concatenated(keys, np.float64)
+    best = np.argsort(merged, kind="stable")[:limit]
     return owners[best], rows[best], merged[best]
 
 
-def _joined(arrays: Sequence[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
+def _concatenated(arrays: Sequence[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.zeros(0, dtype=dtype)
-
-
-def _merge_key(shard: ShardReader, near: FloatArray, metric: str) -> FloatArray:
-    """Make distances in different trees comparable: ascending is nearest."""
-    # Under dot, near^2 = |q|^2 + M^2 - 2 q.x with each shard's own M; the rest orders by q.x.
-    return near**2 - shard.max_norm**2 if metric == "dot" else near
 
 
 @dataclass(frozen=True)
@@ -89,15 +81,15 @@ class RankedRows:
     distances: FloatArray
 
     @classmethod
-    def joined(cls, parts: Sequence[RankedRows]) -> RankedRows:
+    def concatenated(cls, several: Sequence[RankedRows]) -> RankedRows:
         """Return several as one."""
-        if len(parts) == 1:
-            return parts[0]
-        nothing = np.zeros(0, dtype=np.int64)
+        if len(several) == 1:
+            return several[0]
+        empty = np.zeros(0, dtype=np.int64)
         return cls(
-            np.concatenate([nothing, *(part.shards for part in parts)]),
-            np.concatenate([nothing, *(part.rows for part in parts)]),
-            np.concatenate([np.zeros(0), *(part.distances for part in parts)]),
+            np.concatenate([empty, *(ranked_rows.shards for ranked_rows in several)]),
+            np.concatenate([empty, *(ranked_rows.rows for ranked_rows in several)]),
+            np.concatenate([np.zeros(0), *(ranked_rows.distances for ranked_rows in several)]),
         )
 
     def best(

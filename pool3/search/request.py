@@ -1,30 +1,161 @@
-"""What is asked of a search, checked: the effort, the selection, the columns, the query vectors."""
+"""What a search is asked to do, checked: its options, its effort, its query vectors."""
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, TypeVar, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from pool3.errors import UsageError
-from pool3.index.format.manifest import Manifest
-from pool3.index.recall.effort import Effort
-from pool3.index.shards.selection import Selection
+from pool3.index.recall.effort import DEFAULT_RECALL, Effort, choose_effort
+from pool3.index.shards.selection import Selection, Selections
+from pool3.index.snapshots.snapshot import Snapshot
 from pool3.search.hits import HitColumns
 from pool3.vectors.distances import squared_norms
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-def checked_query(
-    vector: npt.NDArray[Any], manifest: Manifest, uri: str
-) -> npt.NDArray[np.float32]:
+
+class BatchOptions(TypedDict, total=False):
+    """Options of every search; `pool3.search.index.Index.search` says what each does."""
+
+    recall: float | None
+    search_k: int | None
+    rerank: int | None
+    where: str | None
+
+
+class SearchOptions(BatchOptions, total=False):
+    """Options of a search whose hits are for a person."""
+
+    distinct: str | None
+    exclude_self: bool
+    columns: Sequence[str] | None
+    vectors: bool
+    uri_map: Mapping[str, str] | None
+
+
+def takes(options: type) -> Callable[[Function], Function]:
+    """Show the keys of a TypedDict as keywords of a function that takes them as ``**options``.
+
+    Type checkers see them by `typing.Unpack`; this is for `help`, notebooks and `inspect`.
+    """
+    keywords = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if hint is bool else None,
+            annotation=hint,
+        )
+        for name, hint in get_type_hints(options).items()
+    ]
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *keywords]
+        )
+        return function
+
+    return decorate
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """What is asked of a search besides the query; `SearchRequests.make` checks it."""
+
+    effort: Effort
+    selection: Selection
+    hit_columns: HitColumns
+    exclude_self: bool
+    vectors: bool
+
+
+class SearchRequests:
+    """Checks what is asked of the searches of one snapshot. Threads may share it.
+
+    Parameters
+    ----------
+    snapshot
+        The one that is searched.
+    selections
+        Which of its rows a search may return.
+    """
+
+    def __init__(self, snapshot: Snapshot, selections: Selections) -> None:
+        self._snapshot = snapshot
+        self._selections = selections
+        self._warned: set[tuple[int, float]] = set()
+
+    def make(self, k: int, options: SearchOptions) -> SearchRequest:
+        """Check the options of a search.
+
+        Raises
+        ------
+        UsageError
+            For a value that cannot be searched with.
+        TypeError
+            For a keyword that no search has.
+        """
+        unknown = options.keys() - SearchOptions.__annotations__
+        if unknown:
+            raise TypeError(f"search got an unexpected keyword argument {min(unknown)!r}")
+        return SearchRequest(
+            effort=self._effort(k, options),
+            selection=self._selections.of(options.get("where"), options.get("distinct")),
+            hit_columns=HitColumns(
+                declared=self._selections.declared,
+                columns=options.get("columns"),
+                uri_map=options.get("uri_map"),
+            ),
+            exclude_self=options.get("exclude_self", False),
+            vectors=options.get("vectors", False),
+        )
+
+    def _effort(self, k: int, options: BatchOptions) -> Effort:
+        recall, rerank = options.get("recall"), options.get("rerank")
+        search_k = options.get("search_k")
+        effort = choose_effort(
+            self._snapshot.manifest, k, recall=recall, rerank=rerank, search_k=search_k
+        )
+        if rerank is None and search_k is None:
+            self._warn_of_low_recall(effort, recall)
+        return effort
+
+    def _warn_of_low_recall(self, effort: Effort, recall: float | None) -> None:
+        """Warn, once, that the recall that is wanted may not be reached."""
+        wanted = recall or DEFAULT_RECALL
+        if (effort.recall or 0.0) >= wanted or (effort.k, wanted) in self._warned:
+            return
+        uri, curve = self._snapshot.uri, self._snapshot.manifest.recall
+        if curve is None:
+            if recall is None:
+                return
+            warning = f"the recall of {uri} was never measured, so that {wanted} may be missed"
+        elif effort.recall is None:
+            warning = f"the recall of {uri} was not measured for {effort.k} hits"
+        else:
+            warning = (
+                f"no measured effort surely finds {wanted} of the {effort.k} nearest in "
+                f"{uri}; the best, which finds {effort.recall:.4g}, is taken"
+            )
+        self._warned.add((effort.k, wanted))
+        warnings.warn(warning, stacklevel=5)
+
+
+def checked_query(vector: npt.NDArray[Any], snapshot: Snapshot) -> npt.NDArray[np.float32]:
     """Return a query vector, any real dtype (d,), as float32.
 
     Raises
     ------
     UsageError
-        When it is not of the length of the vectors of the index at `uri`, not finite, or, under
+        When it is not of the length of the vectors of the index, not finite, or, under
         ``angular``, zero.
     """
     if vector.ndim != 1:
@@ -32,20 +163,19 @@ def checked_query(
             "a query vector must be a one-dimensional array of real numbers; "
             f"found {vector.dtype} of shape {vector.shape}"
         )
-    return np.asarray(checked_queries(vector[None, :], manifest, uri)[0])
+    return np.asarray(checked_queries(vector[None, :], snapshot)[0])
 
 
-def checked_queries(
-    vectors: npt.NDArray[Any], manifest: Manifest, uri: str
-) -> npt.NDArray[np.float32]:
+def checked_queries(vectors: npt.NDArray[Any], snapshot: Snapshot) -> npt.NDArray[np.float32]:
     """Return query vectors, any real dtype (n, d), as float32; raises as `checked_query` does."""
+    manifest = snapshot.manifest
     if vectors.dtype.kind not in "fiu":
         raise UsageError(
             f"a query vector must be a one-dimensional array of real numbers; found {vectors.dtype}"
         )
     if vectors.shape[1] != manifest.dimension:
         raise UsageError(
-            f"a query vector must have {manifest.dimension} numbers, as those of {uri}; "
+            f"a query vector must have {manifest.dimension} numbers, as those of {snapshot.uri}; "
             f"found {vectors.shape[1]}"
         )
     queries = np.ascontiguousarray(vectors)
@@ -59,14 +189,3 @@ def checked_queries(
     if manifest.metric == "angular" and not lengths.all():
         raise UsageError("a query vector must not be zero under angular: it has no direction")
     return queries
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRequest:
-    """What is asked of a search besides the query; `Searcher.asked` checks it."""
-
-    effort: Effort
-    selection: Selection
-    shown: HitColumns
-    exclude_self: bool
-    vectors: bool

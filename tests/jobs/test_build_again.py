@@ -20,6 +20,7 @@ from jobs.runtime.report import Report
 from jobs.steps.index import changes, report
 from pool3.errors import AlreadyExists, InvalidIndex
 from pool3.index.format.manifest import METADATA, TREE, Manifest
+from pool3.index.snapshots import next as next_snapshot
 from pool3.index.snapshots.publication import (
     newest_published,
     newest_snapshot,
@@ -244,7 +245,7 @@ def test_what_was_published_meanwhile_is_not_overruled(
         return publish(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_index, "publish", published_first)
+        patch.setattr(next_snapshot, "publish", published_first)
         with pytest.raises(AlreadyExists, match="run again"):
             build(spark, lake, index)
     assert published(index).snapshot_id == 1

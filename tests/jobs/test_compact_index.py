@@ -46,7 +46,7 @@ def index(spark: SparkSession, tmp_path: Path, lake: LakeTable) -> str:
 def stored(index: str) -> dict[str, bytes]:
     """Return the bytes of the stored vector of each live row."""
     opened, found = pool3.open(index), {}
-    for shard in opened._fan_out.shards:
+    for shard in opened._fan_out.shards.readers:
         for row in range(shard.entry.rows):
             if shard.live is None or shard.live[row]:
                 found[shard.ids.value(row)] = np.asarray(shard.vectors[row]).tobytes()

@@ -19,6 +19,7 @@ from jobs.options.compact_index import CompactIndexConfig
 from jobs.options.forget import ForgetConfig
 from jobs.options.publish_index import PublishConfig
 from jobs.runtime.report import Report
+from pool3.index.snapshots import next as next_snapshot
 from pool3 import storage
 from pool3.errors import AlreadyExists, SnapshotExpired
 from pool3.index.snapshots.files import IndexFiles
@@ -101,13 +102,13 @@ def test_of_two_builds_at_once_one_wins_and_the_other_is_told(
     build(spark, lake, index)
     lake.put(some_vectors(IDS[40:], DIMENSION))
     together = threading.Barrier(2, timeout=120)
-    write = build_index.write_manifest
+    write = next_snapshot.write_manifest
 
     def write_together(*arguments: Any) -> str:
         together.wait()
         return write(*arguments)
 
-    monkeypatch.setattr(build_index, "write_manifest", write_together)
+    monkeypatch.setattr(next_snapshot, "write_manifest", write_together)
     outcomes: list[Report | AlreadyExists] = []
 
     def run() -> None:

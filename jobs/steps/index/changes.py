@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.steps.index.indexed import indexed_rows
-from jobs.steps.tasks import spread
+from jobs.steps.tasks import map_files
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows
 from pool3.index.changes import changed_files
@@ -36,7 +34,6 @@ from udfs.changes import (
     marked,
 )
 from udfs.scan import ID_SCHEMA, list_ids
-from udfs.tasks import FILE_SCHEMA, TaskFunction, file_rows, no_rows
 
 # How many rows of the changed files the driver holds, and sends the ids of to every task that lists
 # rows of the index.
@@ -55,7 +52,7 @@ class Changes:
         ``image_id, shard, row, digest, found, wide, change``: of every row that was compared, where
         it stands in the index (null: nowhere), its digest in the table (null: not there, or not
         usable), and what became of it (null: it is nowhere).
-    buried
+    deleted_rows
         ``image_id, shard, row`` of those that no search may find any more.
     n_added, n_moved, n_same
         How many rows are new to the index, with this vector; how many of those take the place of
@@ -68,7 +65,7 @@ class Changes:
 
     files: tuple[TableFile, ...]
     rows: DataFrame
-    buried: pa.Table
+    deleted_rows: pa.Table
     n_added: int
     n_moved: int
     n_same: int
@@ -76,21 +73,21 @@ class Changes:
     skipped_rows: SkippedRows
 
     @property
-    def n_dead(self) -> int:
+    def n_deleted(self) -> int:
         """How many rows die."""
-        return int(self.buried.num_rows)
+        return int(self.deleted_rows.num_rows)
 
-    def dead(self) -> dict[int, DeadRows]:
+    def deleted(self) -> dict[int, DeadRows]:
         """Return the rows that die, by shard."""
-        shards, rows = (self.buried.column(name).to_numpy() for name in ("shard", "row"))
+        shards, rows = (self.deleted_rows.column(name).to_numpy() for name in ("shard", "row"))
         return {
             int(shard): np.sort(rows[shards == shard]).astype(np.uint32)
             for shard in np.unique(shards)
         }
 
-    def dead_ids(self) -> list[str]:
+    def deleted_ids(self) -> list[str]:
         """Return the ids of the rows that die."""
-        ids: list[str] = self.buried.column("image_id").to_pylist()
+        ids: list[str] = self.deleted_rows.column("image_id").to_pylist()
         return ids
 
     def added_among(self, rows: DataFrame) -> DataFrame:
@@ -118,8 +115,8 @@ def find_changes(spark: SparkSession, table: FeatureTable, base: Manifest, index
     changed = changed_files(table, base)
     files, lost = (table.files, ()) if changed is None else changed
     function = digest_rows(table, dimension=base.dimension, metric=base.metric)
-    news = _over_files(spark, files, function, NEWS_SCHEMA)
-    gone = _over_files(spark, lost, list_ids(table), ID_SCHEMA)
+    news = map_files(spark, files, function, NEWS_SCHEMA)
+    gone = map_files(spark, lost, list_ids(table), ID_SCHEMA)
     if changed is not None and sum(file.rows for file in (*files, *lost)) <= _MOST_HELD:
         compared = _few_compared(spark, news.toArrow(), gone.toArrow(), base, index)
     else:
@@ -129,7 +126,7 @@ def find_changes(spark: SparkSession, table: FeatureTable, base: Manifest, index
     return Changes(
         files=tuple(files),
         rows=compared.rows,
-        buried=compared.buried,
+        deleted_rows=compared.deleted_rows,
         n_added=counts.get(ADDED, 0) + counts.get(MOVED, 0),
         n_moved=counts.get(MOVED, 0),
         n_same=counts.get(SAME, 0),
@@ -146,7 +143,7 @@ class _Compared:
     """
 
     rows: DataFrame
-    buried: pa.Table
+    deleted_rows: pa.Table
     counts: list[tuple[str | None, int, bool | None]]
     skipped_rows: SkippedRows
 
@@ -166,9 +163,9 @@ def _few_compared(
     counted = rows.group_by("change").aggregate([([], "count_all"), ("wide", "max")])
     return _Compared(
         rows=spark.createDataFrame(rows),
-        buried=rows.filter(pc.field("change").isin([MOVED, DEAD])).select(INDEXED.names[:3]),
+        deleted_rows=rows.filter(pc.field("change").isin([MOVED, DEAD])).select(INDEXED.names[:3]),
         counts=list(zip(*(column.to_pylist() for column in counted.columns), strict=True)),
-        skipped_rows=_left_out(news),
+        skipped_rows=_skipped_rows(news),
     )
 
 
@@ -190,26 +187,18 @@ def _compared(
     joined = indexed.join(found, on="image_id", how=how)
     rows = joined.mapInArrow(mark, from_arrow_schema(COMPARED)).persist()
     counted = rows.groupBy("change").agg(F.count("*"), F.max("wide")).collect()
-    buried = rows.where(F.col("change").isin(MOVED, DEAD)).select(INDEXED.names[:3]).toArrow()
-    skipped_rows = _left_out(news.where("image_id is null").toArrow())
+    deleted_rows = rows.where(F.col("change").isin(MOVED, DEAD)).select(INDEXED.names[:3]).toArrow()
+    skipped_rows = _skipped_rows(news.where("image_id is null").toArrow())
     news.unpersist()
     return _Compared(
-        rows=rows, buried=buried, counts=[tuple(row) for row in counted], skipped_rows=skipped_rows
+        rows=rows,
+        deleted_rows=deleted_rows,
+        counts=[tuple(row) for row in counted],
+        skipped_rows=skipped_rows,
     )
 
 
-def _over_files(
-    spark: SparkSession,
-    files: Sequence[TableFile],
-    function: TaskFunction,
-    schema: T.StructType,
-) -> DataFrame:
-    if not files:
-        return no_rows(spark, schema)
-    return spread(spark, file_rows(files), FILE_SCHEMA, len(files)).mapInArrow(function, schema)
-
-
-def _left_out(news: pa.Table) -> SkippedRows:
+def _skipped_rows(news: pa.Table) -> SkippedRows:
     skipped_rows = SkippedRows()
     for text in news.column("skipped_rows").drop_null().to_pylist():
         skipped_rows.merge(SkippedRows.from_dict(json.loads(text)))

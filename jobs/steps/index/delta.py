@@ -1,6 +1,6 @@
-"""What changed in a feature table taken into an index: the driver's side of build-index run again.
+"""What changed in a feature table taken into an index: build-index run again.
 
-New rows become shards of their own; rows that changed or went are buried where they are.
+New rows become shards of their own; rows that changed or went get tombstones where they are.
 """
 
 from __future__ import annotations
@@ -9,11 +9,21 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from jobs.steps.index.build import Build, count_left_out, dealt, planned, shard_settings
-from jobs.steps.index.changes import Changes
+from pyspark.sql import SparkSession
+
+from jobs.runtime.report import Timed
+from jobs.steps.index.build import (
+    BuildResult,
+    assigned_rows,
+    full_build,
+    planned_shards,
+    shard_settings,
+)
+from jobs.steps.index.changes import Changes, find_changes
 from jobs.steps.index.metadata import refresh_from_table, refresh_same
+from jobs.steps.index.plan import BuildPlan
 from jobs.steps.index.recall import pick_samples, with_recall
-from jobs.steps.index.shards import Built, built_shards
+from jobs.steps.index.shards import BuiltShards, built_shards
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows
 from pool3.index.changes import table_id
@@ -21,85 +31,106 @@ from pool3.index.format.manifest import Manifest, TableEntry
 from pool3.index.recall.measure import stored_samples
 from pool3.index.reduction import Reduction
 from pool3.index.shards.tombstones import add_tombstones_all, numbered
-from pool3.index.snapshots.publication import utc_now
-from pool3.index.snapshots.snapshot import open_snapshot
+from pool3.index.snapshots.snapshot import Snapshot, open_snapshot
 
 
-def delta_build(build: Build, base: Manifest, changes: Changes) -> Manifest | None:
-    """Store what the next snapshot has besides its base; None where nothing changed."""
-    report = build.report
-    count_left_out(report, changes.skipped_rows, ok=changes.n_added)
-    report.counts.update(skipped=base.rows - changes.n_dead, gone=changes.n_dead - changes.n_moved)
-    _, _, reduction = open_snapshot(build.index, base.snapshot_id)
-    kept = refresh_same(build, base.shards, changes)
-    if changes.n_dead:
-        unique = uuid.uuid4().hex
-        kept = add_tombstones_all(
-            build.index, kept, changes.dead(), snapshot=build.snapshot, unique=unique
+def build_snapshot(spark: SparkSession, plan: BuildPlan, timed: Timed) -> BuildResult:
+    """Take in what changed, or build from the whole table where that does not do."""
+    reason, base = plan.why_full_build(), plan.base
+    if reason is None and base is not None:
+        with timed("compare"):
+            changes = find_changes(spark, plan.table, base, plan.index)
+        if not (
+            plan.config.vectors_dtype == "auto" and base.vectors_dtype == "float16" and changes.wide
+        ):
+            result = delta_build(spark, plan, base, changes, timed)
+            changes.rows.unpersist()
+            return result
+        reason = "float16 cannot hold a vector that is new"
+    return full_build(spark, plan, reason or "", timed)
+
+
+def delta_build(
+    spark: SparkSession, plan: BuildPlan, base: Manifest, changes: Changes, timed: Timed
+) -> BuildResult:
+    """Store what the next snapshot has besides its base."""
+    return BuildResult(
+        manifest=_delta_manifest(spark, plan, base, changes, timed),
+        full_build=None,
+        n_ok=changes.n_added,
+        n_skipped=base.rows - changes.n_deleted,
+        n_gone=changes.n_deleted - changes.n_moved,
+        skipped_rows=changes.skipped_rows,
+    )
+
+
+def _delta_manifest(
+    spark: SparkSession, plan: BuildPlan, base: Manifest, changes: Changes, timed: Timed
+) -> Manifest | None:
+    """Return the manifest of the base with the changes; None where nothing changed."""
+    reduction = open_snapshot(plan.index, base.snapshot_id).reduction
+    carried_on = refresh_same(spark, plan, base.shards, changes)
+    if changes.n_deleted:
+        carried_on = add_tombstones_all(
+            plan.index,
+            carried_on,
+            changes.deleted(),
+            snapshot=plan.next.number,
+            unique=uuid.uuid4().hex,
         )
-    with report.timed("build"):
-        built = _added(build, base, reduction, changes)
+    with timed("build"):
+        built = _added_shards(spark, plan, base, reduction, changes)
     new = [built.shards[number] for number in sorted(built.shards)]
-    shards, metadata = refresh_from_table(build, numbered([*kept, *new]))
+    shards, metadata = refresh_from_table(spark, plan, numbered([*carried_on, *new]))
     if tuple(shards) == base.shards:
         return None
-    manifest = replace(
+    rows = sum(entry.live for entry in shards)
+    manifest = plan.next.added(
         base,
-        snapshot_id=build.snapshot,
-        parent=build.parent,
-        base=base.snapshot_id,
-        created_at=utc_now(),
-        run_id=report.run_id,
-        table=TableEntry(uri=build.table.uri, version=build.table.version),
-        table_id=table_id(build.table),
+        shards,
+        table=TableEntry(uri=plan.table.uri, version=plan.table.version),
+        table_id=table_id(plan.table),
         metadata=metadata,
-        rows=sum(entry.live for entry in shards),
-        shards=tuple(shards),
+        counts=_counts(plan.table, rows, changes.skipped_rows),
         **_unseen(base, built, changes.n_added),
     )
-    manifest = replace(manifest, counts=_counts(build.table, manifest.rows, changes.skipped_rows))
-    if not (changes.n_added or changes.n_dead):
+    if not (changes.n_added or changes.n_deleted):
         return manifest
-    with report.timed("recall"):
-        return _measured(build, base, manifest, reduction, changes)
+    with timed("recall"):
+        return _measured(spark, Snapshot.of(plan.index, manifest, reduction), base, changes)
 
 
 def _measured(
-    build: Build, base: Manifest, manifest: Manifest, reduction: Reduction, changes: Changes
+    spark: SparkSession, snapshot: Snapshot, base: Manifest, changes: Changes
 ) -> Manifest:
     """Measure recall again: the new shards only, where the base was measured."""
-    samples = stored_samples(build.index, base)
+    samples = stored_samples(snapshot.uri, base)
     if samples is None:
-        picked = pick_samples(build.spark, build.index, manifest)
-        return with_recall(build.spark, build.index, manifest, reduction, picked=picked)
-    return with_recall(
-        build.spark,
-        build.index,
-        manifest,
-        reduction,
-        before=samples,
-        dead_ids=changes.dead_ids(),
-    )
+        picked = pick_samples(spark, snapshot.uri, snapshot.manifest)
+        return with_recall(spark, snapshot, picked=picked)
+    return with_recall(spark, snapshot, before=samples, deleted_ids=changes.deleted_ids())
 
 
-def _added(build: Build, base: Manifest, reduction: Reduction, changes: Changes) -> Built:
+def _added_shards(
+    spark: SparkSession, plan: BuildPlan, base: Manifest, reduction: Reduction, changes: Changes
+) -> BuiltShards:
     """Build shards of the rows that are new."""
     if not changes.n_added:
-        return Built(shards={}, kept=0, whole=0)
-    n_shards = planned(build, changes.n_added, reduction, base.vectors_dtype, None)
-    rows = dealt(build, changes.files, n_shards)
+        return BuiltShards(shards={}, explained=0, variance=0)
+    n_shards = planned_shards(plan, changes.n_added, reduction, base.vectors_dtype, None)
+    rows = assigned_rows(spark, plan, changes.files, n_shards)
     settings = replace(
-        shard_settings(build, base.vectors_dtype), first_number=len(base.shards), unseen=True
+        shard_settings(plan, base.vectors_dtype), first_number=len(base.shards), unseen=True
     )
     return built_shards(changes.added_among(rows), settings, reduction, n_shards)
 
 
-def _unseen(base: Manifest, built: Built, n_added: int) -> dict[str, Any]:
-    """Tell how many rows the PCA was not fitted to, and how much of their variance it keeps."""
-    rows = base.unseen_rows + n_added
+def _unseen(base: Manifest, built: BuiltShards, n_added: int) -> dict[str, Any]:
+    """Return how many rows the PCA was not fitted to, and how much of their variance it keeps."""
     if not n_added:
         return {}
-    share = built.kept / built.whole if built.whole else 1.0
+    rows = base.unseen_rows + n_added
+    share = built.explained / built.variance if built.variance else 1.0
     before = base.unseen_explained_variance or 0.0
     mean = (before * base.unseen_rows + share * n_added) / rows
     return {"unseen_rows": rows, "unseen_explained_variance": min(1.0, mean)}

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
-from jobs.runtime.report import Report
 from jobs.steps.index.find_ids import files_with_ids
 from jobs.steps.index.recall import pick_samples, with_recall
 from jobs.steps.index.shards import built_shards, stored_metadata, stored_rows
@@ -15,75 +14,64 @@ from pool3.errors import Pool3Error
 from pool3.features.vacuum import keep_since
 from pool3.index.format.manifest import EVIDENCE, IDS, Manifest, ShardEntry
 from pool3.index.recall.measure import stored_samples
-from pool3.index.reduction import Reduction
 from pool3.index.shards.tombstones import numbered
-from pool3.index.snapshots.publication import newest_snapshot, next_snapshot, utc_now
+from pool3.index.snapshots.next import NextSnapshot
 from pool3.index.snapshots.retention import Holdings, delete_expired, holdings
+from pool3.index.snapshots.snapshot import Snapshot
 from udfs.shards import ShardSettings
 
 
-def without(
+def rewrite_without(
     spark: SparkSession,
-    index: str,
-    base: Manifest,
-    reduction: Reduction,
+    base: Snapshot,
+    upcoming: NextSnapshot,
     ids: Set[str],
-    found: Set[str],
-    run_id: str,
+    files: Set[str],
 ) -> Manifest:
-    """Store what the next snapshot has in the place of the files that hold some ids."""
-    parent = newest_snapshot(index)
-    snapshot = next_snapshot(parent)
-    holding = [entry for entry in base.shards if entry.rows and entry.files[IDS].path in found]
-    rewritten = _rewritten(spark, index, base, reduction, holding, ids, snapshot)
-    entries = [
-        entry if entry not in holding else rewritten.get(entry.number) for entry in base.shards
+    """Store shards without some pictures in the place of those that hold them.
+
+    Parameters
+    ----------
+    ids
+        Of the pictures.
+    files
+        Paths of the files that hold any of them.
+    """
+    shards = [
+        entry for entry in base.manifest.shards if entry.rows and entry.files[IDS].path in files
     ]
-    shards = numbered([_unmeasured(entry) for entry in entries if entry is not None])
-    manifest = replace(
-        base,
-        snapshot_id=snapshot,
-        parent=parent,
-        base=base.snapshot_id,
-        created_at=utc_now(),
-        run_id=run_id,
-        rows=sum(entry.live for entry in shards),
-        shards=shards,
-        samples=None,
-        recall=None,
+    rewritten = _rewritten(spark, base, shards, ids, upcoming.number)
+    entries = [
+        rewritten.get(entry.number) if entry in shards else entry for entry in base.manifest.shards
+    ]
+    manifest = upcoming.without(
+        base.manifest,
+        numbered([_unmeasured(entry) for entry in entries if entry is not None]),
     )
-    before = stored_samples(index, base)
+    before = stored_samples(base.uri, base.manifest)
     if before is None:
-        picked = pick_samples(spark, index, manifest)
+        picked = pick_samples(spark, base.uri, manifest)
     else:
-        kept = before.without(ids)
-        picked = (list(kept.ids), kept.queries)
-    return with_recall(spark, index, manifest, reduction, picked=picked)
+        remaining = before.without(ids)
+        picked = (list(remaining.ids), remaining.queries)
+    snapshot = Snapshot.of(base.uri, manifest, base.reduction)
+    return with_recall(spark, snapshot, picked=picked)
 
 
 def _rewritten(
     spark: SparkSession,
-    index: str,
-    base: Manifest,
-    reduction: Reduction,
-    holding: Sequence[ShardEntry],
+    base: Snapshot,
+    shards: Sequence[ShardEntry],
     ids: Set[str],
-    snapshot: int,
+    number: int,
 ) -> dict[int, ShardEntry]:
-    """Store shards without some rows and without dead ones; one that is left empty is not there."""
-    if not holding:
+    """Store shards without some rows and without deleted ones; an empty one is left out."""
+    if not shards:
         return {}
-    rows = stored_rows(spark, index, holding, without=ids)
-    settings = ShardSettings(
-        index_uri=index,
-        n_trees=base.n_trees,
-        seed=base.seed,
-        vectors_dtype=base.vectors_dtype,
-        added_in=snapshot,
-        carried=stored_metadata(index, holding),
-    )
-    built = built_shards(rows, settings, reduction, len(base.shards)).shards
-    added_in = {entry.number: entry.added_in for entry in holding}
+    rows = stored_rows(spark, base.uri, shards, without=ids)
+    settings = ShardSettings.like(base, added_in=number, carried=stored_metadata(base.uri, shards))
+    built = built_shards(rows, settings, base.reduction, len(base.manifest.shards)).shards
+    added_in = {entry.number: entry.added_in for entry in shards}
     return {number: replace(entry, added_in=added_in[number]) for number, entry in built.items()}
 
 
@@ -93,32 +81,39 @@ def _unmeasured(entry: ShardEntry) -> ShardEntry:
     return replace(entry, files=files, search_k=())
 
 
-def delete(
-    before: Holdings, after: Holdings, found: Set[str], snapshot: int, report: Report
-) -> None:
+def delete_files(
+    before: Holdings, after: Holdings, files: Set[str], number: int
+) -> dict[str, object]:
     """Expire the snapshots that name files with forgotten pictures, and delete what nobody names.
 
     Only what was there before the new snapshot was published: a run that began before that cannot
     publish any more, and what a later one writes is not listed.
+
+    Returns
+    -------
+    dict
+        What ``expired``, what was ``freed``, and ``files_with_them``, for the report.
     """
     expired = {
-        number
-        for number, manifest in after.manifests.items()
-        if number != snapshot and found & {file.path for file in manifest.files()}
+        snapshot
+        for snapshot, manifest in after.manifests.items()
+        if snapshot != number and files & {file.path for file in manifest.files()}
     }
     listed = {path: after.objects[path] for path in before.objects if path in after.objects}
-    manifests = {f"snapshots/{number:020d}/manifest.json" for number in after.manifests}
+    manifests = {f"snapshots/{snapshot:020d}/manifest.json" for snapshot in after.manifests}
     objects = {
-        path: at for path, at in after.objects.items() if path in manifests or path in listed
+        path: item for path, item in after.objects.items() if path in manifests or path in listed
     }
     stay = set(after.manifests) - expired
     deleted = delete_expired(replace(after, objects=objects), stay, before=keep_since(0))
-    report.details.update(
-        expired=sorted(expired), freed={"files": len(deleted)}, files_with_them=len(found)
-    )
+    return {
+        "expired": sorted(expired),
+        "freed": {"files": len(deleted)},
+        "files_with_them": len(files),
+    }
 
 
-def prove(spark: SparkSession, index: str, ids: Set[str]) -> None:
+def require_forgotten(spark: SparkSession, index: str, ids: Set[str]) -> None:
     """Look for the ids in every file that is left.
 
     Raises
@@ -126,10 +121,10 @@ def prove(spark: SparkSession, index: str, ids: Set[str]) -> None:
     Pool3Error
         When one holds them, or cannot be read.
     """
-    left = files_with_ids(spark, holdings(index), ids)
-    if left:
+    remaining = files_with_ids(spark, holdings(index), ids)
+    if remaining:
         raise Pool3Error(
-            f"expected no file of {index} to hold the pictures, found {len(left)} that do or "
-            f"cannot be read, {min(left)} for one; another run may have written meanwhile: run "
-            "forget again"
+            f"expected no file of {index} to hold the pictures, found {len(remaining)} that do or "
+            f"cannot be read, {min(remaining)} for one; another run may have written meanwhile: "
+            "run forget again"
         )

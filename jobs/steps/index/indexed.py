@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.steps.tasks import shard_frame
+from jobs.steps.tasks import map_shards
 from pool3.index.format.manifest import ShardEntry
 from udfs.indexed import INDEXED_SCHEMA, list_indexed
-from udfs.tasks import no_rows
 
 
 def indexed_rows(
@@ -32,6 +31,4 @@ def indexed_rows(
     among
         string: the ids of interest, which every task is sent; all when None.
     """
-    if not any(entry.rows for entry in entries):
-        return no_rows(spark, INDEXED_SCHEMA)
-    return shard_frame(spark, entries).mapInArrow(list_indexed(index_uri, among), INDEXED_SCHEMA)
+    return map_shards(spark, entries, list_indexed(index_uri, among), INDEXED_SCHEMA)

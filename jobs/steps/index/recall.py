@@ -9,79 +9,75 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.sql import SparkSession
 
-from jobs.steps.tasks import gather, shard_frame
+from jobs.steps.tasks import gather_shards
 from pool3.index.format.json_fields import Fields
 from pool3.index.format.manifest import EVIDENCE, FileEntry, Manifest
 from pool3.index.recall.measure import curved, with_levels
 from pool3.index.recall.picker import SamplePicker
 from pool3.index.recall.samples import Neighbours, SampleQueries, merged_exact, updated
-from pool3.index.reduction import Reduction
-from udfs.recall import Opened, pick_stored, search_samples
+from pool3.index.snapshots.snapshot import Snapshot
+from udfs.recall import SampleSearch, pick_stored, search_samples
 
 
 def with_recall(
     spark: SparkSession,
-    index_uri: str,
-    manifest: Manifest,
-    reduction: Reduction,
+    snapshot: Snapshot,
     *,
     picked: tuple[Sequence[str], npt.NDArray[np.float32]] | None = None,
     before: SampleQueries | None = None,
-    dead_ids: Collection[str] = (),
+    deleted_ids: Collection[str] = (),
 ) -> Manifest:
     """Return a manifest with samples, evidence and recall curve; stores what it lacks of them.
 
     Parameters
     ----------
-    manifest
-        Of the snapshot-to-be.
+    snapshot
+        The snapshot-to-be.
     picked
         The ids of new samples, and their vectors, float32, (s, d).
     before
         Else the samples of the base snapshot; its shards have their evidence, and state their
         levels.
-    dead_ids
-        With `before`: ids of the rows that died since.
+    deleted_ids
+        With `before`: ids of the rows that were deleted since.
     """
     if before is not None:
         picked = before.ids, before.queries
+    manifest = snapshot.manifest
     if not manifest.rows or picked is None:
         return replace(manifest, samples=None, recall=None)
     manifest = with_levels(manifest, remeasure=before is None)
-    opened = Opened(
-        index_uri=index_uri,
-        manifest=manifest,
-        reduction=reduction,
+    search = SampleSearch(
+        snapshot=Snapshot.of(snapshot.uri, manifest, snapshot.reduction),
         ids=picked[0],
         queries=picked[1],
         within=None if before is None else before.neighbours.radius,
     )
-    manifest, parts = _collected(spark, opened)
+    manifest, neighbours = _with_evidence(spark, search)
     if before is None:
-        samples = SampleQueries(tuple(picked[0]), picked[1], merged_exact(parts))
+        samples = SampleQueries(tuple(picked[0]), picked[1], merged_exact(neighbours))
     else:
-        samples = updated(before, parts, dead_ids)
-    return curved(index_uri, manifest, samples)
+        samples = updated(before, neighbours, deleted_ids)
+    return curved(snapshot.uri, manifest, samples)
 
 
-def _collected(spark: SparkSession, opened: Opened) -> tuple[Manifest, list[Neighbours]]:
+def _with_evidence(spark: SparkSession, search: SampleSearch) -> tuple[Manifest, list[Neighbours]]:
     """Collect the evidence of the shards that lack it; also the neighbours in each of them."""
-    lacking = [
-        entry for entry in opened.manifest.shards if entry.rows and EVIDENCE not in entry.files
-    ]
+    manifest = search.snapshot.manifest
+    lacking = [entry for entry in manifest.shards if entry.rows and EVIDENCE not in entry.files]
     if not lacking:
-        return opened.manifest, []
-    function = search_samples(spark.sparkContext.broadcast(opened))
-    tasks = gather(shard_frame(spark, lacking), function, label="measuring recall")
-    found = {task["number"]: FileEntry.read(Fields(task["file"], "a file")) for task in tasks}
+        return manifest, []
+    function = search_samples(spark.sparkContext.broadcast(search))
+    tasks = gather_shards(spark, lacking, function, label="measuring recall")
+    files = {task["number"]: FileEntry.read(Fields(task["file"], "a file")) for task in tasks}
     shards = tuple(
-        replace(entry, files={**entry.files, EVIDENCE: found[entry.number]})
-        if entry.number in found
+        replace(entry, files={**entry.files, EVIDENCE: files[entry.number]})
+        if entry.number in files
         else entry
-        for entry in opened.manifest.shards
+        for entry in manifest.shards
     )
-    parts = [Neighbours.from_bytes(task["payload"]) for task in tasks]
-    return replace(opened.manifest, shards=shards), parts
+    neighbours = [Neighbours.from_bytes(task["payload"]) for task in tasks]
+    return replace(manifest, shards=shards), neighbours
 
 
 def pick_samples(
@@ -92,6 +88,6 @@ def pick_samples(
     if not manifest.rows:
         return picker.picked()
     function = pick_stored(index_uri, manifest.dimension)
-    for task in gather(shard_frame(spark, manifest.shards), function, label="picking samples"):
+    for task in gather_shards(spark, manifest.shards, function, label="picking samples"):
         picker.merge(SamplePicker.from_bytes(task["payload"]))
     return picker.picked()

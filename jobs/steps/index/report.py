@@ -2,60 +2,39 @@
 
 from __future__ import annotations
 
-import logging
-
-from jobs.steps.index.build import Build
 from pool3.index.format.manifest import Manifest
 from pool3.index.format.recall_curve import MEASURED_KS
 from pool3.index.snapshots.gates import best_recall
 
-log = logging.getLogger(__name__)
-
 #: From here on a report says that folding or a new PCA would help.
 MANY_DELTAS = 20
 MUCH_UNSEEN = 0.25
-LEAST_KEPT = 0.8
+LEAST_EXPLAINED = 0.8
 
 
-def report_unchanged(build: Build) -> None:
-    """Report that the table has nothing that the published snapshot lacks."""
-    base = build.base
-    build.report.model_id = build.model_id
-    build.report.details.update(
-        snapshot_id=None if base is None else base.snapshot_id, unchanged=True
-    )
-    log.info("nothing changed in %s; no snapshot was made", build.table.uri)
-
-
-def report_snapshot(build: Build, manifest: Manifest) -> None:
-    """Report what the new snapshot is, with advice."""
-    report = build.report
-    report.model_id = manifest.model_id
-    report.details.update(
-        snapshot_id=manifest.snapshot_id,
-        base=manifest.base,
-        unchanged=False,
-        metric=manifest.metric,
-        dimension=manifest.dimension,
-        reduced_dimension=manifest.reduction.dimension,
-        explained_variance=manifest.reduction.explained_variance,
-        vectors_dtype=manifest.vectors_dtype,
-        n_trees=manifest.n_trees,
-        rows=manifest.rows,
-        dead=sum(shard.dead for shard in manifest.shards),
-        shards=[shard.rows for shard in manifest.shards],
-        bytes=manifest.bytes,
-        table={"uri": manifest.table.uri, "version": manifest.table.version},
-        recall={str(k): best_recall(manifest, k) for k in MEASURED_KS},
-        unseen={
+def snapshot_details(manifest: Manifest) -> dict[str, object]:
+    """Return what a report says of a new snapshot."""
+    return {
+        "snapshot_id": manifest.snapshot_id,
+        "base": manifest.base,
+        "metric": manifest.metric,
+        "dimension": manifest.dimension,
+        "reduced_dimension": manifest.reduction.dimension,
+        "explained_variance": manifest.reduction.explained_variance,
+        "vectors_dtype": manifest.vectors_dtype,
+        "n_trees": manifest.n_trees,
+        "rows": manifest.rows,
+        "dead": sum(shard.dead for shard in manifest.shards),
+        "shards": [shard.rows for shard in manifest.shards],
+        "bytes": manifest.bytes,
+        "table": {"uri": manifest.table.uri, "version": manifest.table.version},
+        "recall": {str(k): best_recall(manifest, k) for k in MEASURED_KS},
+        "unseen": {
             "rows": manifest.unseen_rows,
             "share": manifest.unseen_rows / max(1, manifest.rows),
             "explained_variance": manifest.unseen_explained_variance,
         },
-    )
-    report.warnings += advice(manifest)
-    for warning in report.warnings:
-        log.warning("%s", warning)
+    }
 
 
 def advice(manifest: Manifest) -> list[str]:
@@ -64,14 +43,14 @@ def advice(manifest: Manifest) -> list[str]:
     deltas = len({shard.added_in for shard in manifest.shards}) - 1
     if deltas > MANY_DELTAS:
         advice.append(
-            f"{deltas} deltas make {len(manifest.shards)} shards, and each query asks each of "
-            "them; run compact-index"
+            f"{deltas} deltas make {len(manifest.shards)} shards, and each query searches each "
+            "of them; run compact-index"
         )
-    share, kept = manifest.unseen_rows / max(1, manifest.rows), manifest.unseen_explained_variance
-    fitted = manifest.reduction.explained_variance
-    if share > MUCH_UNSEEN or (kept is not None and kept < LEAST_KEPT * fitted):
+    share = manifest.unseen_rows / max(1, manifest.rows)
+    unseen, fitted = manifest.unseen_explained_variance, manifest.reduction.explained_variance
+    if share > MUCH_UNSEEN or (unseen is not None and unseen < LEAST_EXPLAINED * fitted):
         advice.append(
-            f"the PCA was fitted without {share:.0%} of the rows, and keeps {kept or 0:.1%} of "
+            f"the PCA was fitted without {share:.0%} of the rows, and keeps {unseen or 0:.1%} of "
             f"their variance, and {fitted:.1%} of the others'; run with --refit-pca"
         )
     return advice

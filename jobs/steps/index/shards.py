@@ -8,30 +8,31 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.steps.tasks import gather, shard_frame
+from jobs.steps.tasks import gather, map_shards
 from pool3 import storage
 from pool3.index.format.json_fields import Fields
 from pool3.index.format.manifest import METADATA, ShardEntry
 from pool3.index.reduction import Reduction
 from pool3.index.shards.metadata import merged_schema
-from udfs.shards import ShardSettings, build_shard, deal_stored, row_schema
+from udfs.shards import ShardSettings, assign_stored, build_shard, row_schema
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
-    """Shards that were stored, by number, and what the reduction keeps of rows unseen before.
+class BuiltShards:
+    """Shards that were stored, by number, and how much variance the reduction keeps of new rows.
 
-    `kept` and `whole` are sums over rows (`Reduction.variance`), 0 where these were seen.
+    `explained` of `variance` is kept, sums over rows (`Reduction.variance`); both are 0 where the
+    reduction was fitted to the rows.
     """
 
     shards: dict[int, ShardEntry]
-    kept: float
-    whole: float
+    explained: float
+    variance: float
 
 
 def built_shards(
     rows: DataFrame, settings: ShardSettings, reduction: Reduction, n_shards: int
-) -> Built:
+) -> BuiltShards:
     """Build and store shards of rows of `row_schema`; those that no row falls to are left out.
 
     The same rows give the same files, however they come.
@@ -40,14 +41,14 @@ def built_shards(
     frame = rows.repartitionById(n_shards, "_shard").sortWithinPartitions("image_id")
     tasks = gather(frame, function, label="building shards")
     entries = [ShardEntry.read(Fields(task["entry"], "the summary of a shard")) for task in tasks]
-    return Built(
+    return BuiltShards(
         shards={entry.number: entry for entry in entries},
-        kept=sum(task["kept"] for task in tasks),
-        whole=sum(task["whole"] for task in tasks),
+        explained=sum(task["explained"] for task in tasks),
+        variance=sum(task["variance"] for task in tasks),
     )
 
 
-def with_empty(built: Built, n_shards: int) -> tuple[ShardEntry, ...]:
+def with_empty(built: BuiltShards, n_shards: int) -> tuple[ShardEntry, ...]:
     """Return all shards; one that no row fell to is an entry without files."""
     return tuple(
         built.shards.get(number, ShardEntry(number=number, rows=0, seed=0, max_norm=0, files={}))
@@ -78,11 +79,11 @@ def stored_rows(
     Parameters
     ----------
     n_shards
-        Into how many shards they are dealt; each stays in its own when None.
+        How many shards they are assigned to; each stays in its own when None.
     without
         Ids of rows that are left out.
     """
     carried = stored_metadata(index_uri, entries)
-    skipped_rows = spark.sparkContext.broadcast(without)
-    deal = deal_stored(index_uri, carried, n_shards, skipped_rows)
-    return shard_frame(spark, entries).mapInArrow(deal, row_schema(carried))
+    excluded = spark.sparkContext.broadcast(without)
+    function = assign_stored(index_uri, carried, n_shards, excluded)
+    return map_shards(spark, entries, function, row_schema(carried))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,38 +14,82 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
-from jobs.options.find_duplicates import JOB, DuplicatesConfig
-from jobs.runtime.report import Report
+from jobs.options.find_duplicates import DuplicatesConfig
+from jobs.runtime.report import Timed
 from jobs.steps.search.search import to_groups
-from jobs.steps.tasks import gather, search_tasks, shard_frame
+from jobs.steps.tasks import gather, gather_shards, map_shards, search_tasks
 from pool3 import storage
-from pool3.search.duplicates import cluster_id, cluster_sheet, representatives
-from pool3.storage.result_table import replace_rows
+from pool3.errors import UsageError
+from pool3.index.format.manifest import Manifest
+from pool3.index.recall.effort import choose_effort
+from pool3.search.duplicates import check_threshold, cluster_id, cluster_sheet, representatives
 from pool3.storage.tables import TableFile
 from udfs.duplicates import (
-    ASKING_SCHEMA,
     CONTENT_SCHEMA,
-    DUPLICATE_SCHEMA,
     PAIR_SCHEMA,
+    QUERY_ROW_SCHEMA,
     PairSettings,
-    asking_rows,
+    find_pairs,
     find_uris,
     largest,
     list_content,
-    near_pairs,
+    query_rows,
     write_duplicates,
 )
-from udfs.search import OpenIndex
-
-log = logging.getLogger(__name__)
+from udfs.search import GroupedSnapshot
 
 #: Rows by the number of their shard.
 HiddenRows = Mapping[int, npt.NDArray[np.int64]]
 
 _DISTANCE = "distance_to_representative"
 
+#: Nearly all rows have no duplicate, so that few neighbours are looked at first.
+FIRST_K = 10
 
-class Passes:
+#: Members that a contact sheet shows besides the representative.
+MAX_ON_SHEET = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clusters:
+    """Clusters that were found.
+
+    Attributes
+    ----------
+    members
+        Rows of `udfs.duplicates.MEMBER_SCHEMA`.
+    n_identical
+        How many pictures have the bytes of another one.
+    n_pairs, n_unfinished
+        How many pairs lie within the threshold, and how many searches reached their limit.
+    """
+
+    members: DataFrame
+    n_identical: int
+    n_pairs: int
+    n_unfinished: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredClusters:
+    """The rows of the result, stored; `largest` has representatives and sizes."""
+
+    files: list[TableFile]
+    n_clusters: int
+    largest: list[tuple[str, int]]
+
+    def details(self) -> dict[str, object]:
+        """Return what a report says of them."""
+        return {
+            "pictures": sum(file.rows for file in self.files),
+            "clusters": self.n_clusters,
+            "largest": [
+                {"representative_id": owner, "pictures": size} for owner, size in self.largest
+            ],
+        }
+
+
+class DuplicatePasses:
     """The steps, each a pass of Spark.
 
     Parameters
@@ -56,21 +100,33 @@ class Passes:
         An index with live rows.
     """
 
-    def __init__(self, spark: SparkSession, index: OpenIndex) -> None:
+    def __init__(self, spark: SparkSession, index: GroupedSnapshot) -> None:
         self._spark = spark
         self._groups = len(index.groups)
-        self._entries = [entry for entry in index.manifest.shards if entry.live]
+        self._entries = [entry for entry in index.snapshot.manifest.shards if entry.live]
         self._index = spark.sparkContext.broadcast(index)
 
-    def _shards(self) -> DataFrame:
-        return shard_frame(self._spark, self._entries)
+    @classmethod
+    def of(cls, spark: SparkSession, index: GroupedSnapshot, threshold: float) -> DuplicatePasses:
+        """Check that an index can have duplicates within a threshold.
+
+        Raises
+        ------
+        UsageError
+            Where its metric knows none, or it has no rows.
+        """
+        snapshot = index.snapshot
+        check_threshold(threshold, snapshot.manifest.metric)
+        if not snapshot.manifest.rows:
+            raise UsageError(f"expected an index with rows, found none in {snapshot.uri}")
+        return cls(spark, index)
 
     def copies(self) -> DataFrame:
         """Return the rows whose bytes are those of another, its id as ``original``, the first one.
 
         Columns: ``image_id, original, shard, row``.
         """
-        content = self._shards().mapInArrow(list_content(self._index), CONTENT_SCHEMA)
+        content = map_shards(self._spark, self._entries, list_content(self._index), CONTENT_SCHEMA)
         same = Window.partitionBy("sha256")
         return (
             content.withColumn("original", F.min("image_id").over(same))
@@ -89,13 +145,15 @@ class Passes:
     ) -> DataFrame:
         """Return rows of `PAIR_SCHEMA`, each pair once; the `hidden` rows are in none."""
         rows = self._spark.sparkContext.broadcast(hidden)
-        asking = self._shards().mapInArrow(asking_rows(self._index, rows), ASKING_SCHEMA)
-        asked = to_groups(asking, self._groups, search_tasks(self._spark), "image_id")
-        found = asked.mapInArrow(near_pairs(self._index, rows, settings), PAIR_SCHEMA)
-        return found.groupBy("first", "second").agg(F.min("distance").alias("distance"))
+        queries = map_shards(
+            self._spark, self._entries, query_rows(self._index, rows), QUERY_ROW_SCHEMA
+        )
+        grouped = to_groups(queries, self._groups, search_tasks(self._spark), "image_id")
+        pairs = grouped.mapInArrow(find_pairs(self._index, rows, settings), PAIR_SCHEMA)
+        return pairs.groupBy("first", "second").agg(F.min("distance").alias("distance"))
 
     def members(self, pairs: DataFrame, copies: DataFrame) -> DataFrame:
-        """Return rows of `MEMBER_SCHEMA`: representatives, what is near them, and copies."""
+        """Return rows of `MEMBER_SCHEMA`: representatives, what is close to them, and copies."""
         ordered = pairs.select("first", "second").orderBy("first", "second")
         chosen = representatives((row.first, row.second) for row in ordered.toLocalIterator())
         table = pa.table({"representative_id": pa.array(chosen, pa.string())})
@@ -117,16 +175,23 @@ class Passes:
 
     def write(
         self, members: DataFrame, *, table_uri: str, run_id: str, n_largest: int
-    ) -> list[dict[str, Any]]:
-        """Store the rows of the result; returns what `write_duplicates` tells of each task."""
+    ) -> StoredClusters:
+        """Store the rows of the result."""
         n_tasks = self._spark.sparkContext.defaultParallelism
         ordered = members.repartition(n_tasks, "representative_id").sortWithinPartitions(
             "representative_id", _DISTANCE, "image_id"
         )
         function = write_duplicates(table_uri, run_id, n_largest)
-        return gather(ordered, function, label="writing clusters")
+        tasks = gather(ordered, function, label="writing clusters")
+        return StoredClusters(
+            files=[TableFile.from_dict(task["file"]) for task in tasks if task["file"] is not None],
+            n_clusters=sum(task["clusters"] for task in tasks),
+            largest=largest(
+                [tuple(cluster) for task in tasks for cluster in task["largest"]], n_largest
+            ),
+        )
 
-    def shown(self, members: DataFrame, chosen: Sequence[str], most: int) -> list[Row]:
+    def first_members(self, members: DataFrame, chosen: Sequence[str], most: int) -> list[Row]:
         """Return the first members of some clusters, each representative before the others."""
         rank = F.row_number().over(
             Window.partitionBy("representative_id").orderBy(
@@ -138,10 +203,11 @@ class Passes:
         return rows.orderBy("representative_id", "rank").collect()
 
     def uris(self, ids: Sequence[str]) -> dict[str, str]:
-        """Return where some pictures are, those left out of which the index does not tell it."""
+        """Return where some pictures are, without those of which the index does not know it."""
         wanted = self._spark.sparkContext.broadcast(ids)
-        tasks = gather(self._shards(), find_uris(self._index, wanted), label="finding pictures")
-        return {one: uri for task in tasks for one, uri in task["uris"].items() if uri}
+        function = find_uris(self._index, wanted)
+        tasks = gather_shards(self._spark, self._entries, function, label="finding pictures")
+        return {image_id: uri for task in tasks for image_id, uri in task["uris"].items() if uri}
 
 
 def _alone(ids: DataFrame) -> DataFrame:
@@ -156,106 +222,62 @@ def _nearest(pairs: DataFrame, leaders: DataFrame) -> DataFrame:
     ways = [("first", "second"), ("second", "first")]
     both = [
         pairs.select(
-            F.col(one).alias("image_id"), F.col(other).alias("representative_id"), "distance"
+            F.col(image_id).alias("image_id"), F.col(other).alias("representative_id"), "distance"
         )
-        for one, other in ways
+        for image_id, other in ways
     ]
-    near = both[0].unionByName(both[1]).join(leaders, "representative_id", how="inner")
+    neighbours = both[0].unionByName(both[1]).join(leaders, "representative_id", how="inner")
     best = F.min(F.struct("distance", "representative_id")).alias("best")
     return (
-        near.groupBy("image_id")
+        neighbours.groupBy("image_id")
         .agg(best)
         .select("image_id", "best.representative_id", F.col("best.distance").alias(_DISTANCE))
     )
 
 
-# The effort that a search begins with is that of so many hits.
-FIRST_K = 10
+def pair_settings(manifest: Manifest, config: DuplicatesConfig) -> PairSettings:
+    """Return how pairs are looked for; a search begins with the effort of `FIRST_K` hits."""
+    return PairSettings(
+        effort=choose_effort(manifest, FIRST_K, recall=config.recall),
+        threshold=config.threshold,
+        most=config.max_neighbours,
+    )
 
 
-SHOWN = 20
-
-
-def find(
-    config: DuplicatesConfig,
-    passes: Passes,
-    settings: PairSettings,
-    version: int | None,
-    report: Report,
-) -> None:
-    """Find copies, then pairs, then clusters; store these, and draw the largest."""
-    with report.timed("identical"):
+@contextmanager
+def find_clusters(
+    passes: DuplicatePasses, settings: PairSettings, timed: Timed
+) -> Iterator[Clusters]:
+    """Find copies, then pairs, then clusters; their rows are kept on disk inside the block."""
+    with timed("identical"):
         copies = passes.copies().persist(StorageLevel.DISK_ONLY)
         hidden = passes.hidden(copies)
-        report.details["identical"] = sum(map(len, hidden.values()))
-    with report.timed("pairs"):
-        found = passes.pairs(hidden, settings).persist(StorageLevel.DISK_ONLY)
-        _count_pairs(report, found, config)
-    with report.timed("clusters"):
-        pairs = found.where(F.col("second").isNotNull())
-        members = passes.members(pairs, copies).persist(StorageLevel.DISK_ONLY)
-        ranked = _store(config, passes, members, version, report)
-    if config.sheet_dir is not None:
-        with report.timed("sheets"):
-            _draw(passes, members, ranked, config.sheet_dir)
-    for frame in (copies, found, members):
+    with timed("pairs"):
+        pairs = passes.pairs(hidden, settings).persist(StorageLevel.DISK_ONLY)
+        counted = pairs.agg(F.count("*"), F.count("second")).collect()[0]
+    complete = pairs.where(F.col("second").isNotNull())
+    with timed("clusters"):
+        members = passes.members(complete, copies).persist(StorageLevel.DISK_ONLY)
+    yield Clusters(
+        members=members,
+        n_identical=sum(map(len, hidden.values())),
+        n_pairs=counted[1],
+        n_unfinished=counted[0] - counted[1],
+    )
+    for frame in (copies, pairs, members):
         frame.unpersist()
 
 
-def _count_pairs(report: Report, found: DataFrame, config: DuplicatesConfig) -> None:
-    counted = found.agg(F.count("*"), F.count("second")).collect()[0]
-    unfinished = counted[0] - counted[1]
-    report.details.update(pairs=counted[1], unfinished=unfinished)
-    if unfinished:
-        warning = (
-            f"{unfinished} pictures have {config.max_neighbours} neighbours or more within the "
-            "threshold in one shard, and of these no more were looked at; lower --threshold, or "
-            "raise --max-neighbours"
-        )
-        report.warnings.append(warning)
-        log.warning("%s", warning)
-
-
-def _store(
-    config: DuplicatesConfig,
-    passes: Passes,
-    members: DataFrame,
-    read_version: int | None,
-    report: Report,
-) -> list[tuple[str, int]]:
-    """Write the table; returns representatives and sizes of its largest clusters."""
-    tasks = passes.write(
-        members, table_uri=config.output_uri, run_id=report.run_id, n_largest=config.sheets
-    )
-    files = [TableFile.from_dict(task["file"]) for task in tasks if task["file"] is not None]
-    table_version = replace_rows(
-        config.output_uri,
-        schema=DUPLICATE_SCHEMA,
-        files=files,
-        read_version=read_version,
-        run_id=report.run_id,
-        job=JOB,
-    )
-    ranked = largest([tuple(one) for task in tasks for one in task["largest"]], config.sheets)
-    report.details.update(
-        pictures=sum(file.rows for file in files),
-        clusters=sum(task["clusters"] for task in tasks),
-        largest=[{"representative_id": one, "pictures": size} for one, size in ranked],
-        table_version=table_version,
-    )
-    return ranked
-
-
-def _draw(
-    passes: Passes, members: DataFrame, ranked: Sequence[tuple[str, int]], folder: str
+def draw_clusters(
+    passes: DuplicatePasses, members: DataFrame, clusters: Sequence[tuple[str, int]], folder: str
 ) -> None:
-    """Store a contact sheet of each of some clusters."""
-    shown = passes.shown(members, [one for one, _ in ranked], SHOWN + 1)
-    uris = passes.uris([row.image_id for row in shown])
-    for number, (representative, size) in enumerate(ranked, start=1):
+    """Store a contact sheet of each of some clusters, given by representative and size."""
+    rows = passes.first_members(members, [owner for owner, _ in clusters], MAX_ON_SHEET + 1)
+    uris = passes.uris([row.image_id for row in rows])
+    for number, (representative, size) in enumerate(clusters, start=1):
         cluster = [
             (row.image_id, uris.get(row.image_id, row.image_id), row.distance_to_representative)
-            for row in shown
+            for row in rows
             if row.representative_id == representative
         ]
         file = io.BytesIO()

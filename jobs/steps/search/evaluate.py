@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import chain
 from typing import Any
@@ -14,10 +15,12 @@ from pyspark.sql import SparkSession
 
 from jobs.steps.search.queries import query_frame
 from jobs.steps.search.search import to_groups
-from jobs.steps.tasks import gather, search_tasks, shard_frame
+from jobs.steps.tasks import gather_shards, search_tasks
 from pool3.errors import UsageError
 from pool3.features.vectors import SkippedRows
-from pool3.index.recall.effort import Effort
+from pool3.index.format.manifest import Manifest
+from pool3.index.format.recall_curve import MEASURED_KS
+from pool3.index.recall.effort import Effort, choose_effort
 from pool3.search.evaluate import (
     Estimate,
     Hits,
@@ -29,7 +32,19 @@ from pool3.search.evaluate import (
 from pool3.search.queries import labels_of
 from udfs.evaluate import Queries, measure_exactly, read_labels, take_rows, true_distances
 from udfs.queries import NOT_OK, QUERY_SCHEMA, SPARK_QUERY_SCHEMA
-from udfs.search import SPARK_PART_SCHEMA, OpenIndex, answers, search_parts
+from udfs.search import SPARK_GROUP_ANSWER_SCHEMA, GroupedSnapshot, answers, search_group
+
+
+def efforts_by_k(
+    manifest: Manifest, recall: float | None, rerank: int | None, search_k: int | None
+) -> dict[int, Effort]:
+    """Return the effort of a user's search for each k, one more for its own row."""
+    efforts = {}
+    for k in MEASURED_KS:
+        if rerank is None or k <= rerank:
+            effort = choose_effort(manifest, k, recall=recall, rerank=rerank, search_k=search_k)
+            efforts[k] = replace(effort, k=k + 1, rerank=max(effort.rerank, k + 1))
+    return efforts
 
 
 class Evaluation:
@@ -43,15 +58,15 @@ class Evaluation:
         An index with live rows.
     """
 
-    def __init__(self, spark: SparkSession, index: OpenIndex) -> None:
+    def __init__(self, spark: SparkSession, index: GroupedSnapshot) -> None:
         self._spark = spark
         self._opened = index
-        self._entries = [entry for entry in index.manifest.shards if entry.live]
+        self._entries = [entry for entry in index.snapshot.manifest.shards if entry.live]
         self._index = spark.sparkContext.broadcast(index)
 
     def drawn(self, n: int, seed: int) -> Queries:
         """Return rows of the index as queries."""
-        function = take_rows(self._index, drawn_rows(self._opened.manifest, n, seed))
+        function = take_rows(self._index, drawn_rows(self._opened.snapshot.manifest, n, seed))
         tasks = self._over_shards(function, "drawing rows")
         ids = [image_id for task in tasks for image_id in task["ids"]]
         vectors = np.frombuffer(b"".join(task["payload"] for task in tasks), "<f4")
@@ -60,7 +75,7 @@ class Evaluation:
     def given(self, where: str) -> tuple[Queries, SkippedRows]:
         """Return the queries of a table or of pictures, and which cannot be searched with."""
         skipped_rows = SkippedRows()
-        frame = query_frame(self._spark, where, self._opened.uri, self._opened.manifest)
+        frame = query_frame(self._spark, where, self._opened.snapshot)
         ids: list[str] = []
         vectors = []
         for row in frame.toArrow().to_pylist():
@@ -79,8 +94,8 @@ class Evaluation:
         """Return how far the k nearest rows of each query are."""
         function = measure_exactly(self._index, self._spark.sparkContext.broadcast(queries), k)
         tasks = self._over_shards(function, "searching exactly")
-        parts = [true_distances(task["payload"], len(queries.ids)) for task in tasks]
-        return reduce(TrueDistances.merged, parts)
+        by_task = [true_distances(task["payload"], len(queries.ids)) for task in tasks]
+        return reduce(TrueDistances.merged, by_task)
 
     def search(self, queries: Queries, effort: Effort) -> list[Hits]:
         """Return the hits of each query without itself, as the index finds them."""
@@ -90,16 +105,17 @@ class Evaluation:
         )
         frame = self._spark.createDataFrame(rows, schema=SPARK_QUERY_SCHEMA)
         groups = len(self._opened.groups)
-        asked = to_groups(frame, groups, search_tasks(self._spark), "query_id")
-        parts = asked.mapInArrow(search_parts(self._index, effort), SPARK_PART_SCHEMA).toArrow()
-        ordered = parts.sort_by([("query_id", "ascending"), ("part", "ascending")])
-        found = dict(answers(iter(ordered.to_batches()), effort, SkippedRows()))
-        return without_own([found[own] for own in queries.ids], queries.ids, effort.k - 1)
+        grouped = to_groups(frame, groups, search_tasks(self._spark), "query_id")
+        function = search_group(self._index, effort)
+        group_answers = grouped.mapInArrow(function, SPARK_GROUP_ANSWER_SCHEMA).toArrow()
+        ordered = group_answers.sort_by([("query_id", "ascending"), ("group", "ascending")])
+        hits = dict(answers(iter(ordered.to_batches()), effort, SkippedRows()))
+        return without_own([hits[own] for own in queries.ids], queries.ids, effort.k - 1)
 
     def by_label(
         self,
         queries: Queries,
-        found: Mapping[int, Sequence[Hits]],
+        hits_by_k: Mapping[int, Sequence[Hits]],
         column: str,
         given: str | None,
     ) -> tuple[dict[int, Estimate | None], Estimate | None]:
@@ -111,7 +127,7 @@ class Evaluation:
             Of the index's metadata, and of the table `given` where the queries come from one.
         """
         wanted = set(queries.ids)
-        for hits in chain.from_iterable(found.values()):
+        for hits in chain.from_iterable(hits_by_k.values()):
             wanted.update(image_id for image_id, _ in hits)
         function = read_labels(self._index, self._spark.sparkContext.broadcast(wanted), column)
         labels: dict[str, str | None] = {}
@@ -120,8 +136,8 @@ class Evaluation:
             labels.update(task["labels"])
             counts.update(task["counts"])
         own = labels if given is None else labels_of(given, column)
-        asked = [(query_id, own.get(query_id)) for query_id in queries.ids]
-        return label_scores(asked, found, labels, counts)
+        labelled = [(query_id, own.get(query_id)) for query_id in queries.ids]
+        return label_scores(labelled, hits_by_k, labels, counts)
 
     def _over_shards(self, function: Any, label: str) -> list[dict[str, Any]]:
-        return gather(shard_frame(self._spark, self._entries), function, label=label)
+        return gather_shards(self._spark, self._entries, function, label=label)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
-from jobs.steps.tasks import spread
+from jobs.steps.tasks import map_files, require_unique, spread
 from pool3 import storage
 from pool3.errors import InvalidIndex, UsageError
 from pool3.features.vectors import vector_dimension
 from pool3.index.format.manifest import Manifest
+from pool3.index.snapshots.snapshot import Snapshot
 from pool3.models.directory import read_model
 from pool3.search.queries import QueryTable, open_queries, require_same_model
 from pool3.storage import StoredObject
@@ -25,7 +25,6 @@ from udfs.queries import (
     picture_queries,
     read_queries,
 )
-from udfs.tasks import FILE_SCHEMA, file_rows
 
 # A task keeps the vectors of its pictures until all are done.
 _PICTURES_A_TASK = 2000
@@ -33,15 +32,15 @@ _PICTURES_A_TASK = 2000
 _TASKS_A_CORE = 3
 
 
-def query_frame(spark: SparkSession, where: str, index_uri: str, manifest: Manifest) -> DataFrame:
+def query_frame(spark: SparkSession, where: str, snapshot: Snapshot) -> DataFrame:
     """Return queries as rows of `udfs.queries.QUERY_SCHEMA`, each query_id once.
 
     Parameters
     ----------
     where
         As for `pool3.search.queries.open_queries`.
-    index_uri, manifest
-        The index that they ask; pictures go through its own copy of its model.
+    snapshot
+        The one that they search; pictures go through its own copy of its model.
 
     Raises
     ------
@@ -50,30 +49,23 @@ def query_frame(spark: SparkSession, where: str, index_uri: str, manifest: Manif
     """
     opened = open_queries(where)
     if isinstance(opened, QueryTable):
-        return _table_queries(spark, opened, manifest)
-    return _picture_queries(spark, opened, index_uri, manifest)
+        return _table_queries(spark, opened, snapshot.manifest)
+    return _picture_queries(spark, opened, snapshot.uri, snapshot.manifest)
 
 
 def _table_queries(spark: SparkSession, queries: QueryTable, manifest: Manifest) -> DataFrame:
     require_same_model(queries, manifest)
     table = queries.table
-    found = vector_dimension(table)
-    if found != manifest.dimension:
+    dimension = vector_dimension(table)
+    if dimension != manifest.dimension:
         raise UsageError(
-            f"expected vectors of {manifest.dimension} numbers as queries, found {found} in "
+            f"expected vectors of {manifest.dimension} numbers as queries, found {dimension} in "
             f"{table.uri}; extract them with the index's model"
         )
-    files = spread(spark, file_rows(table.files), FILE_SCHEMA, len(table.files))
-    ids = files.mapInArrow(list_query_ids(queries), ID_SCHEMA)
-    repeated = ids.groupBy("query_id").count().where(F.col("count") > 1)
-    twice = [row.query_id for row in repeated.orderBy("query_id").limit(5).collect()]
-    if twice:
-        raise UsageError(
-            f"expected each {queries.id_column} once in {table.uri}, found several rows of "
-            f"{', '.join(map(repr, twice))}; remove the duplicates"
-        )
+    ids = map_files(spark, table.files, list_query_ids(queries), ID_SCHEMA)
+    require_unique(ids, "query_id", named=queries.id_column, where=table.uri)
     function = read_queries(queries, dimension=manifest.dimension, metric=manifest.metric)
-    return files.mapInArrow(function, SPARK_QUERY_SCHEMA)
+    return map_files(spark, table.files, function, SPARK_QUERY_SCHEMA)
 
 
 def _picture_queries(
@@ -96,7 +88,12 @@ def _picture_queries(
         resize=model.resize,
     )
     function = picture_queries(settings, spark.sparkContext.broadcast(model.graph))
-    rows = pa.table({"uri": [one.uri for one in pictures], "size": [one.size for one in pictures]})
+    rows = pa.table(
+        {
+            "uri": [picture.uri for picture in pictures],
+            "size": [picture.size for picture in pictures],
+        }
+    )
     n_tasks = max(
         min(len(pictures), _TASKS_A_CORE * spark.sparkContext.defaultParallelism),
         -(-len(pictures) // _PICTURES_A_TASK),

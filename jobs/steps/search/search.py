@@ -2,45 +2,74 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.options.search_batch import SearchConfig
-from jobs.runtime.report import Report
 from jobs.steps.tasks import gather, search_tasks
 from pool3.features.vectors import SkippedRows
 from pool3.index.recall.effort import Effort
 from pool3.storage.tables import TableFile
-from udfs.search import SPARK_PART_SCHEMA, AnswerSettings, OpenIndex, search_parts, write_answers
+from udfs.search import (
+    SPARK_GROUP_ANSWER_SCHEMA,
+    AnswerSettings,
+    GroupedSnapshot,
+    search_group,
+    write_answers,
+)
 
 
-def answer(
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The answers to all queries, stored.
+
+    Attributes
+    ----------
+    files
+        Their rows; no table names them yet.
+    n_answered
+        How many queries have an answer.
+    skipped_rows
+        The queries that could not be searched with, by reason.
+    """
+
+    files: list[TableFile]
+    n_answered: int
+    skipped_rows: SkippedRows
+
+
+def answer_queries(
     spark: SparkSession,
-    config: SearchConfig,
-    index: OpenIndex,
+    index: GroupedSnapshot,
     queries: DataFrame,
     effort: Effort,
-    report: Report,
-) -> tuple[list[TableFile], SkippedRows]:
-    """Search, merge and store; returns the files of answers, and which queries have none."""
-    context = spark.sparkContext
-    asked = to_groups(queries, len(index.groups), search_tasks(spark), "query_id")
-    parts = asked.mapInArrow(search_parts(context.broadcast(index), effort), SPARK_PART_SCHEMA)
+    *,
+    output_uri: str,
+    run_id: str,
+) -> Answers:
+    """Search with rows of `udfs.queries.QUERY_SCHEMA`, merge and store."""
+    context, manifest = spark.sparkContext, index.snapshot.manifest
+    grouped = to_groups(queries, len(index.groups), search_tasks(spark), "query_id")
+    function = search_group(context.broadcast(index), effort)
+    group_answers = grouped.mapInArrow(function, SPARK_GROUP_ANSWER_SCHEMA)
     settings = AnswerSettings(
-        table_uri=config.output_uri,
-        run_id=report.run_id,
-        model_id=index.manifest.model_id,
-        snapshot_id=index.manifest.snapshot_id,
+        table_uri=output_uri,
+        run_id=run_id,
+        model_id=manifest.model_id,
+        snapshot_id=manifest.snapshot_id,
         effort=effort,
     )
-    merging = by_query(parts, context.defaultParallelism)
-    tasks = gather(merging, write_answers(settings), label="answering queries")
+    by_query = _by_query(group_answers, context.defaultParallelism)
+    tasks = gather(by_query, write_answers(settings), label="answering queries")
     skipped_rows = SkippedRows()
     for task in tasks:
-        report.counts["ok"] += task.pop("ok")
         skipped_rows.merge(SkippedRows.from_dict(task))
-    files = [TableFile.from_dict(task["file"]) for task in tasks if task["file"] is not None]
-    return files, skipped_rows
+    return Answers(
+        files=[TableFile.from_dict(task["file"]) for task in tasks if task["file"] is not None],
+        n_answered=sum(task["ok"] for task in tasks),
+        skipped_rows=skipped_rows,
+    )
 
 
 def to_groups(queries: DataFrame, n_groups: int, n_tasks: int, key: str) -> DataFrame:
@@ -49,17 +78,17 @@ def to_groups(queries: DataFrame, n_groups: int, n_tasks: int, key: str) -> Data
     One whose vector is null goes to the first group only.
     """
     n_blocks = -(-n_tasks // n_groups)
-    groups = F.sequence(F.lit(0), F.lit(n_groups - 1))
-    asked = F.when(F.col("vector").isNull(), F.array(F.lit(0))).otherwise(groups)
+    all_groups = F.sequence(F.lit(0), F.lit(n_groups - 1))
+    groups = F.when(F.col("vector").isNull(), F.array(F.lit(0))).otherwise(all_groups)
     block = F.pmod(F.xxhash64(key), F.lit(n_blocks)).cast("int")
     return (
-        queries.withColumn("part", F.explode(asked))
-        .withColumn("task", F.col("part") * n_blocks + block)
+        queries.withColumn("group", F.explode(groups))
+        .withColumn("task", F.col("group") * n_blocks + block)
         .repartitionById(n_groups * n_blocks, "task")
         .drop("task")
     )
 
 
-def by_query(parts: DataFrame, n_tasks: int) -> DataFrame:
+def _by_query(group_answers: DataFrame, n_tasks: int) -> DataFrame:
     """Bring the answers to each query together, in the order of the groups."""
-    return parts.repartition(n_tasks, "query_id").sortWithinPartitions("query_id", "part")
+    return group_answers.repartition(n_tasks, "query_id").sortWithinPartitions("query_id", "group")

@@ -19,6 +19,7 @@ from pool3.index.format.manifest import ShardEntry
 from pool3.index.format.recall_curve import MEASURED_KS, RecallCurve, RecallPoint, lower_bound
 from pool3.index.recall.evidence import MAX_RERANK, Evidence
 from pool3.index.recall.samples import SampleQueries
+from pool3.index.reduction import merge_keys
 from pool3.vectors.distances import FloatArray
 
 #: The depths of re-ranking that are measured.
@@ -149,9 +150,9 @@ class _LiveEvidence:
 
     def __init__(self, shard: ShardEvidence, samples: SampleQueries, metric: str) -> None:
         entry, evidence, live = shard
-        near = evidence.reduced.astype(np.float64)
-        # As the search merges them (`pool3.search.fan_out`).
-        self._keys = near**2 - entry.max_norm**2 if metric == "dot" else near
+        self._keys = merge_keys(
+            evidence.reduced.astype(np.float64), metric=metric, max_norm=entry.max_norm
+        )
         self._evidence = evidence
         self._alive = None if live is None else live[evidence.rows]
         places = {key: place for place, key in enumerate(evidence.samples.tolist())}

@@ -19,9 +19,9 @@ from pool3.index.recall.estimate import ShardEvidence, measure
 from pool3.index.recall.evidence import Evidence
 from pool3.index.recall.levels import added_search_k, levels, shard_search_k
 from pool3.index.recall.samples import Neighbours, SampleQueries, exact_part, merged_exact
-from pool3.index.reduction import Reduction
 from pool3.index.shards.reader import ShardReader
 from pool3.index.shards.tombstones import live_mask
+from pool3.index.snapshots.snapshot import Snapshot
 from pool3.index.snapshots.store import store_bytes
 from pool3.vectors.distances import FloatArray
 
@@ -53,9 +53,8 @@ def with_levels(manifest: Manifest, *, remeasure: bool) -> Manifest:
 
 
 def search_shard(
-    index_uri: str,
+    snapshot: Snapshot,
     reader: ShardReader,
-    reduction: Reduction,
     ids: Sequence[str],
     queries: npt.NDArray[np.float32],
     *,
@@ -65,10 +64,10 @@ def search_shard(
 
     Parameters
     ----------
+    snapshot
+        The snapshot-to-be.
     reader
-        A stored shard whose entry states its levels; its vectors in a local file.
-    reduction
-        The index's.
+        One of its shards, whose entry states its levels; its vectors in a local file.
     ids, queries
         Of the samples: s strings, and float32, (s, d).
     within
@@ -79,13 +78,14 @@ def search_shard(
     The shard's file of evidence, under a name that no other attempt uses, and the samples' exact
     neighbours among its live rows.
     """
+    reduction = snapshot.reduction
     metric = reduction.metric
     part = exact_part(reader, ids, queries, metric, within=within)
     evidence = collect(
         reader, reduction, ids, queries, part, entries=reader.entry.search_k, metric=metric
     )
     path = f"shards/{uuid.uuid4().hex}/evidence.safetensors"
-    file = store_bytes(index_uri, path, evidence.to_bytes())
+    file = store_bytes(snapshot.uri, path, evidence.to_bytes())
     return file, part
 
 
@@ -120,37 +120,33 @@ def _read(index_uri: str, file: FileEntry) -> bytes:
 
 
 def with_recall(
-    index_uri: str,
-    manifest: Manifest,
-    reduction: Reduction,
-    ids: Sequence[str],
-    queries: npt.NDArray[np.float32],
+    snapshot: Snapshot, ids: Sequence[str], queries: npt.NDArray[np.float32]
 ) -> Manifest:
     """Measure all shards of a snapshot-to-be in this process, one after the other.
 
     Parameters
     ----------
-    manifest
-        Not written yet; at least one live row, and all files that it names are stored.
-    reduction
-        Its own.
+    snapshot
+        Its manifest is not written yet; at least one live row, and all files that it names are
+        stored.
     ids, queries
         What a `pool3.index.recall.picker.SamplePicker` kept of all rows.
 
     Returns
     -------
     Manifest
-        The same with levels, evidence, samples and recall.
+        That of the snapshot with levels, evidence, samples and recall.
     """
     shards, parts = [], []
-    levelled = with_levels(manifest, remeasure=True)
+    levelled = with_levels(snapshot.manifest, remeasure=True)
+    measured = Snapshot.of(snapshot.uri, levelled, snapshot.reduction)
     for shard in levelled.shards:
         if not shard.live:
             shards.append(shard)
             continue
-        reader = ShardReader(index_uri, shard, levelled, reduction)
-        file, part = search_shard(index_uri, reader, reduction, ids, queries)
+        reader = ShardReader(measured.shard(shard.number))
+        file, part = search_shard(measured, reader, ids, queries)
         shards.append(replace(shard, files={**shard.files, EVIDENCE: file}))
         parts.append(part)
     samples = SampleQueries(tuple(ids), queries, merged_exact(parts))
-    return curved(index_uri, replace(levelled, shards=tuple(shards)), samples)
+    return curved(snapshot.uri, replace(levelled, shards=tuple(shards)), samples)

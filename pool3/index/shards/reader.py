@@ -13,22 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3 import storage
-from pool3.errors import InvalidIndex
-from pool3.index.format.manifest import (
-    IDS,
-    METADATA,
-    TOMBSTONES,
-    TREE,
-    VECTORS,
-    Manifest,
-    ShardEntry,
-)
+from pool3.index.format.manifest import IDS, METADATA, TOMBSTONES, TREE, VECTORS
 from pool3.index.format.npy import read_array
-from pool3.index.reduction import Reduction
 from pool3.index.shards.arrow_rows import ArrowRows, IdRows
 from pool3.index.shards.tree import Tree
 from pool3.index.shards.vectors import StoredVectors
-from pool3.index.snapshots.files import IndexFiles
+from pool3.index.snapshots.snapshot import StoredShard
 
 
 class ShardReader:
@@ -36,16 +26,8 @@ class ShardReader:
 
     Parameters
     ----------
-    index_uri
-        Canonical uri of the index's root.
-    entry
-        The shard, with at least one row.
-    manifest
-        What the whole index states.
-    reduction
-        The index's.
-    cache_max_bytes
-        As for `pool3.index.snapshots.files.IndexFiles`: when vectors stay in their bucket.
+    stored
+        The shard as it is stored, with at least one row.
 
     Attributes
     ----------
@@ -59,53 +41,37 @@ class ShardReader:
         When a file is missing or damaged, or does not hold what the manifest states.
     """
 
-    def __init__(
-        self,
-        index_uri: str,
-        entry: ShardEntry,
-        manifest: Manifest,
-        reduction: Reduction,
-        cache_max_bytes: int | None = None,
-    ) -> None:
+    def __init__(self, stored: StoredShard) -> None:
+        self._stored = stored
+        self._files: dict[str, storage.PinnedFile] = {}
+        entry, snapshot = stored.entry, stored.snapshot
         self.entry = entry
         self.max_norm = entry.max_norm
-        self._files = IndexFiles(index_uri, manifest, cache_max_bytes)
-        self._held: dict[str, storage.HeldFile] = {}
-        self.ids = IdRows(self._file(IDS), self._name(IDS))
-        self._expect(IDS, "rows", entry.rows, len(self.ids))
+        self.ids = IdRows(self._file(IDS), stored.uri(IDS))
+        stored.require(IDS, "rows", entry.rows, len(self.ids))
         self.metadata: ArrowRows | None = None
         if METADATA in entry.files:
-            self.metadata = ArrowRows(self._file(METADATA), self._name(METADATA))
-            self._expect(METADATA, "rows", entry.rows, len(self.metadata))
+            self.metadata = ArrowRows(self._file(METADATA), stored.uri(METADATA))
+            stored.require(METADATA, "rows", entry.rows, len(self.metadata))
         self.live = self._open_live()
         self._tree = Tree(
             self._file(TREE),
-            self._name(TREE),
-            dimension=reduction.tree_dimension,
+            stored.uri(TREE),
+            dimension=snapshot.reduction.tree_dimension,
             rows=entry.rows,
         )
         self.stored_vectors = StoredVectors(
-            self._files,
+            snapshot.files,
             entry.files[VECTORS],
-            dtype=manifest.vectors_dtype,
-            shape=(entry.rows, manifest.dimension),
+            dtype=snapshot.manifest.vectors_dtype,
+            shape=(entry.rows, snapshot.manifest.dimension),
         )
 
-    def _name(self, kind: str) -> str:
-        return self._files.uri_of(self.entry.files[kind])
-
     def _file(self, kind: str) -> Path:
-        """Return the path of a file that is held as long as this reader lives."""
-        if kind not in self._held:
-            self._held[kind] = self._files.hold(self.entry.files[kind])
-        return self._held[kind].path
-
-    def _expect(self, kind: str, what: str, expected: object, found: object) -> None:
-        if expected != found:
-            raise InvalidIndex(
-                f"{self._name(kind)} must have {what} {expected}, as the manifest states; "
-                f"found {found}"
-            )
+        """Return the path of a file that stays on disk as long as this reader lives."""
+        if kind not in self._files:
+            self._files[kind] = self._stored.hold(kind)
+        return self._files[kind].path
 
     @property
     def vectors(self) -> npt.NDArray[Any]:
@@ -139,12 +105,12 @@ class ShardReader:
         """Return which rows a search may find, None where it may find them all."""
         if TOMBSTONES not in self.entry.files:
             return None
-        dead = read_array(self._file(TOMBSTONES), self._name(TOMBSTONES))
-        self._expect(TOMBSTONES, "dtype", "uint32", dead.dtype.name)
-        self._expect(TOMBSTONES, "shape", (self.entry.dead,), dead.shape)
+        dead = read_array(self._file(TOMBSTONES), self._stored.uri(TOMBSTONES))
+        self._stored.require(TOMBSTONES, "dtype", "uint32", dead.dtype.name)
+        self._stored.require(TOMBSTONES, "shape", (self.entry.dead,), dead.shape)
         ascending = bool((np.diff(dead.astype(np.int64)) > 0).all())
-        self._expect(TOMBSTONES, "ascending rows", True, ascending)
-        self._expect(TOMBSTONES, "rows in it", True, bool((dead < self.entry.rows).all()))
+        self._stored.require(TOMBSTONES, "ascending rows", True, ascending)
+        self._stored.require(TOMBSTONES, "rows in it", True, bool((dead < self.entry.rows).all()))
         live = np.ones(self.entry.rows, dtype=np.bool_)
         live[dead] = False
         return live

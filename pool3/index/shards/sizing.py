@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from pool3.errors import UsageError
+from pool3.index.reduction import Reduction
 
 #: A reader opens a tree for each shard, and a query asks each: so shards are to be few, and still
 #: several at a million rows, to be built side by side.
@@ -38,7 +39,17 @@ class ShardCosts:
     vector_bytes: int
 
     @classmethod
-    def of(
+    def of(cls, reduction: Reduction, *, n_trees: int, vectors_dtype: str) -> ShardCosts:
+        """Estimate from the lengths of vectors and of reduced vectors; see `estimate`."""
+        return cls.estimate(
+            dimension=reduction.input_dimension,
+            tree_dimension=reduction.tree_dimension,
+            n_trees=n_trees,
+            vectors_dtype=vectors_dtype,
+        )
+
+    @classmethod
+    def estimate(
         cls, *, dimension: int, tree_dimension: int, n_trees: int, vectors_dtype: str
     ) -> ShardCosts:
         """Estimate from Annoy's layout.

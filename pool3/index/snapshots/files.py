@@ -42,7 +42,6 @@ class IndexFiles:
         self.index_uri = index_uri
         self._snapshot = manifest.snapshot_id
         self._max_bytes = cache_max_bytes
-        self._limit = None if storage.is_local(index_uri) else storage.cache_limit(cache_max_bytes)
         reduction = manifest.reduction.file
         self.needed = 0 if reduction is None else reduction.bytes
         self.vectors = 0
@@ -52,29 +51,37 @@ class IndexFiles:
                 self.needed += file.bytes * (kind not in (VECTORS, EVIDENCE))
 
     @property
+    def _limit(self) -> int | None:
+        # Asked in the process that opens files: an executor has an environment of its own.
+        if storage.is_local(self.index_uri):
+            return None
+        return storage.cache_limit(self._max_bytes)
+
+    @property
     def ranged(self) -> bool:
         """Whether vectors are read row by row, since the cache may not hold them besides."""
-        return self._limit is not None and self.needed + self.vectors > self._limit
+        limit = self._limit
+        return limit is not None and self.needed + self.vectors > limit
 
-    def told(self) -> str:
-        """Say how many bytes a search needs."""
+    def __str__(self) -> str:
         how = "read by ranges" if self.ranged else "mapped in memory"
         return f"{self.needed} bytes needed, and {self.vectors} bytes of vectors, {how}"
 
     def require_room(self) -> None:
         """Raise `UsageError` when the cache may not even hold what a search cannot do without."""
-        if self._limit is not None and self.needed > self._limit:
+        limit = self._limit
+        if limit is not None and self.needed > limit:
             raise UsageError(
                 f"trees, ids and metadata of {self.index_uri}, snapshot {self._snapshot}, have "
                 f"{self.needed} bytes, and cache_max_bytes or $POOL3_CACHE_MAX_BYTES allows "
-                f"{self._limit}; raise it or build a smaller index"
+                f"{limit}; raise it or build a smaller index"
             )
 
     def uri_of(self, file: FileEntry) -> str:
         """Return the canonical uri of a file."""
         return storage.join(self.index_uri, file.path)
 
-    def hold(self, file: FileEntry) -> storage.HeldFile:
+    def hold(self, file: FileEntry) -> storage.PinnedFile:
         """Return a file on local disk that stays there while it is held.
 
         Raises

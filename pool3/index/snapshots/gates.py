@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pool3.errors import GateError
 from pool3.index.format.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """The gates that a snapshot passes before it is published.
+
+    Attributes
+    ----------
+    max_shrink
+        The largest share of the published rows that may be gone, 0 to 1.
+    min_recall
+        The recall@10 that the best measured effort must reach; None asks for nothing.
+    """
+
+    max_shrink: float
+    min_recall: float | None = None
+
+    def require(self, before: Manifest | None, after: Manifest) -> None:
+        """Raise `GateError` for the first gate that does not hold."""
+        require_not_shrunk(before, after, self.max_shrink)
+        require_recall(after, self.min_recall)
 
 
 def require_not_shrunk(before: Manifest | None, after: Manifest, max_shrink: float) -> None:

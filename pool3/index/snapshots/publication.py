@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from pool3 import storage
 from pool3.errors import AlreadyExists, InvalidIndex, NotFound, SnapshotExpired
@@ -32,11 +31,6 @@ def manifest_uri(index_uri: str, snapshot: int) -> str:
 def newest_snapshot(index_uri: str) -> int | None:
     """Return the newest snapshot, published or not: the parent of the next. None without any."""
     return max(_numbers(index_uri, "snapshots", _SNAPSHOT), default=None)
-
-
-def next_snapshot(parent: int | None) -> int:
-    """Return the number of the snapshot that follows `parent`; 1 follows None."""
-    return (parent or 0) + 1
 
 
 def _numbers(index_uri: str, folder: str, pattern: re.Pattern[str]) -> Iterator[int]:
@@ -163,8 +157,3 @@ def published_by(index_uri: str, number: int) -> int:
     snapshot = fields.integer("snapshot", at_least=1)
     fields.finish()
     return snapshot
-
-
-def utc_now() -> str:
-    """Return the time that a manifest states as `created_at`: UTC, ISO 8601, whole seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

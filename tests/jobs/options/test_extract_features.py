@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.options.extract_features import ExtractConfig, configure, extract_parser
+from jobs.options.extract_features import ExtractConfig, arg_parser
 from pool3.errors import UsageError
 
 GIVEN = {"input": "photos", "output": "/lake/table"}
@@ -35,7 +35,7 @@ def test_wrong_options_are_told(options: dict[str, Any], told: str) -> None:
 def test_every_option_of_the_command_line_is_one_of_the_configuration() -> None:
     words = ["--input", "a", "--input", "b.csv", "--input-columns", "uri, label", "--output", "t"]
     words += ["--uri-column", "uri", "--allow-uri", "/d", "--max-failed", "0.5", "--plan"]
-    config = configure(extract_parser("extract-features").parse_args(words))
+    config = ExtractConfig(**vars(arg_parser().parse_args(words)))
     assert config.input_options().inputs == ("a", "b.csv")
     assert config.input_options().csv_columns == ("uri", "label")
     assert (config.max_failed, config.plan, config.mode) == (0.5, True, "incremental")

@@ -31,12 +31,12 @@ def clumps(n: int, dimension: int = 150, seed: int = 0) -> np.ndarray:
 
 
 def opened(directory, *, hidden=None, threshold=0.012, most=1000):
-    uri, manifest, reduction = open_snapshot(directory)
-    shards = [ShardReader(uri, entry, manifest, reduction) for entry in manifest.shards]
+    snapshot = open_snapshot(directory)
+    numbers = range(len(snapshot.manifest.shards))
+    shards = [ShardReader(snapshot.shard(number)) for number in numbers]
     return shards, DuplicateSearch(
-        shards,
-        manifest,
-        reduction,
+        snapshot,
+        numbers,
         effort=Effort(10, 100, 1000),
         hidden=hidden or {},
         threshold=threshold,
@@ -60,7 +60,7 @@ def test_all_that_is_near_is_found_and_nothing_else(make_index, metric, threshol
                 for at, far in enumerate(distances(vector, other.vectors, metric))
                 if far <= threshold and (place, at) not in {*skipped, (number, row)}
             }
-            found = search.near(vector, (number, row))
+            found = search.close_to(vector, (number, row))
             assert found.complete
             assert dict(zip(found.ids, found.distances, strict=True)) == expected
             n_found += len(expected)
@@ -69,7 +69,7 @@ def test_all_that_is_near_is_found_and_nothing_else(make_index, metric, threshol
 
 def test_a_search_that_reaches_its_limit_says_so(make_index):
     shards, search = opened(make_index(np.tile(clumps(1), (60, 1))), most=20)
-    found = search.near(np.asarray(shards[0].vectors[0], np.float32), (0, 0))
+    found = search.close_to(np.asarray(shards[0].vectors[0], np.float32), (0, 0))
     assert not found.complete
     assert len(found.ids) in (19, 20)
 
@@ -78,9 +78,10 @@ def test_a_search_that_reaches_its_limit_says_so(make_index):
 def test_reach_covers_the_rounding_of_stored_rows(make_index, metric):
     vectors = clumps(120)
     directory = make_index(vectors, metric=metric, vectors_dtype="float16")
-    _, manifest, reduction = open_snapshot(directory)
-    assert manifest.vectors_dtype == "float16"
+    snapshot = open_snapshot(directory)
+    assert snapshot.manifest.vectors_dtype == "float16"
     shards, _ = opened(directory)
+    reduction = snapshot.reduction
     reduced = reduction.reduce(vectors[np.argsort([f"id{row:06d}" for row in range(120)])])
     for row in range(0, 120, 5):
         vector = np.asarray(shards[0].vectors[row], np.float32)

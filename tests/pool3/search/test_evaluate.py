@@ -94,7 +94,7 @@ def test_labels_that_no_other_row_has_are_left_out():
 def test_rows_are_drawn_from_the_live_ones_alone(make_index):
     directory = make_index(np.random.default_rng(0).normal(size=(30, 4)), n_shards=3)
     add_tombstones(directory, {0: range(9), 2: range(2)})
-    manifest = open_snapshot(directory)[1]
+    manifest = open_snapshot(directory).manifest
     assert {shard: len(rows) for shard, rows in drawn_rows(manifest, 99, 1).items()} == {
         0: 1, 1: 10, 2: 8,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Shards searched apart and merged give the answers of the open index."""
+"""Shards searched apart and merge_answers give the answers of the open index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 import pool3
 from pool3.index.recall.effort import Effort, choose_effort
 from pool3.index.snapshots.snapshot import open_snapshot
-from pool3.search.group import GroupAnswer, GroupSearch, merged, possible_winners, shard_groups
+from pool3.search.group import (
+    GroupAnswer,
+    GroupSearch,
+    merge_answers,
+    possible_winners,
+    shard_groups,
+)
 from tests.dead_rows import add_tombstones
 
 
@@ -23,11 +29,12 @@ def vectors_with_ties(n: int, dimension: int = 200, seed: int = 3) -> np.ndarray
 
 
 def answers(directory, queries, groups, **asked):
-    uri, manifest, reduction = open_snapshot(directory)
-    effort = choose_effort(manifest, **asked)
-    searches = [GroupSearch(uri, manifest, reduction, group) for group in groups]
+    snapshot = open_snapshot(directory)
+    effort = choose_effort(snapshot.manifest, **asked)
+    searches = [GroupSearch(snapshot, group) for group in groups]
     return [
-        merged([search.find(query, effort) for search in searches], effort) for query in queries
+        merge_answers([search.find(query, effort) for search in searches], effort)
+        for query in queries
     ]
 
 
@@ -58,13 +65,13 @@ def test_dead_rows_are_not_found_and_k_hits_come_back(make_index):
 
 def test_shards_are_grouped_in_order_within_the_limit(make_index):
     directory = make_index(vectors_with_ties(80), n_shards=4)
-    _, manifest, _ = open_snapshot(directory)
+    manifest = open_snapshot(directory).manifest
     size = max(sum(file.bytes for file in entry.files.values()) for entry in manifest.shards)
     assert shard_groups(manifest, 10**9) == [[0, 1, 2, 3]]
     assert shard_groups(manifest, 2 * size) == [[0, 1], [2, 3]]
     assert shard_groups(manifest, 1) == [[0], [1], [2], [3]]
     add_tombstones(directory, {1: range(20)})
-    assert shard_groups(open_snapshot(directory)[1], 1) == [[0], [1], [2]]
+    assert shard_groups(open_snapshot(directory).manifest, 1) == [[0], [1], [2]]
 
 
 few_distances = st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]), min_size=0, max_size=12)
@@ -85,4 +92,4 @@ def test_what_a_part_leaves_out_never_wins(measured, k, more):
         kept.append(
             GroupAnswer(keys[number], positions, exact[positions], [ids[at] for at in positions])
         )
-    assert merged(kept, effort) == merged(everything, effort)
+    assert merge_answers(kept, effort) == merge_answers(everything, effort)

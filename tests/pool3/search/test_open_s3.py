@@ -18,6 +18,7 @@ from pool3.index.snapshots.files import IndexFiles
 from pool3.index.snapshots.publication import manifest_uri, newest_published, read_manifest
 from pool3.storage.removal import delete_objects
 from tests.conftest import REPOSITORY
+from tests.small_index import open_with
 
 ROWS = 300
 VECTORS = np.random.default_rng(5).normal(size=(ROWS, 150)).astype(np.float32)
@@ -141,7 +142,7 @@ def test_opening_an_expired_snapshot(
         pool3.open(there, snapshot=3)
     delete_objects([f"{there}/{file.path}" for file in manifest.files()])
     with pytest.raises(SnapshotExpired, match="gone"):
-        pool3.Index(there, manifest)
+        open_with(there, manifest)
     assert pool3.open(there).snapshot_id == 2
 
 

@@ -11,8 +11,8 @@ import pool3
 import pool3.search.pictures
 from pool3.errors import UsageError
 from pool3.index.format.manifest import ShardEntry
-from pool3.search.index import Index
 from pool3.vectors.distances import METRICS, distances
+from tests.small_index import open_with
 
 EXHAUSTIVE = 10**9
 
@@ -39,8 +39,12 @@ def ids_of(n_rows: int, seed: int = 0) -> list[str]:
 
 def stored(index) -> tuple[list[str], np.ndarray]:
     """All ids and stored vectors of an index."""
-    ids = [shard.ids.value(row) for shard in index._fan_out.shards for row in range(len(shard.ids))]
-    return ids, np.concatenate([shard.vectors for shard in index._fan_out.shards])
+    ids = [
+        shard.ids.value(row)
+        for shard in index._fan_out.shards.readers
+        for row in range(len(shard.ids))
+    ]
+    return ids, np.concatenate([shard.vectors for shard in index._fan_out.shards.readers])
 
 
 def brute_force(ids, vectors, query, metric, k):
@@ -190,7 +194,7 @@ def test_search_by_id_finds_itself_first(make_index):
 def test_an_index_without_rows_finds_nothing(make_index):
     full = pool3.open(make_index(np.eye(3)))
     empty = ShardEntry(number=0, rows=0, seed=1, max_norm=0.0, files={})
-    index = Index(full.uri, replace(full.manifest, rows=0, shards=(empty,)))
+    index = open_with(full.uri, replace(full.manifest, rows=0, shards=(empty,)))
     assert index.search(np.ones(3), k=5).ids == []
     assert index.search(np.ones(3)).to_pandas().empty
     ids, measured = index.search_batch(np.ones((2, 3)))

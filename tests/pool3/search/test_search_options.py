@@ -22,6 +22,7 @@ from pool3.index.format.recall_curve import RecallCurve, RecallPoint
 from pool3.search import fan_out
 from pool3.search.index import Index
 from pool3.vectors.distances import METRICS, distances
+from tests.small_index import open_with
 
 FACTORY = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -51,7 +52,7 @@ def metadata_of(n_rows: int, seed: int = 0) -> pa.Table:
 def with_dead(index: Index, dead_ids: set[str]) -> Index:
     """The same index, as if a later build had found some of its pictures gone."""
     entries = []
-    for shard in index._fan_out.shards:
+    for shard in index._fan_out.shards.readers:
         rows = [row for row in range(len(shard.ids)) if shard.ids.value(row) in dead_ids]
         entry: ShardEntry = shard.entry
         if rows:
@@ -69,7 +70,7 @@ def with_dead(index: Index, dead_ids: set[str]) -> Index:
     empty = [entry for entry in index.manifest.shards if not entry.rows]
     shards = sorted([*entries, *empty], key=lambda entry: entry.number)
     live = sum(entry.live for entry in shards)
-    return Index(index.uri, replace(index.manifest, rows=live, shards=tuple(shards)))
+    return open_with(index.uri, replace(index.manifest, rows=live, shards=tuple(shards)))
 
 
 def model_of(index: Index) -> list[dict]:
@@ -80,7 +81,7 @@ def model_of(index: Index) -> list[dict]:
             "vector": shard.rows_at(np.array([row]))[0],
             **shard.metadata.row(row).to_pylist()[0],
         }
-        for shard in index._fan_out.shards
+        for shard in index._fan_out.shards.readers
         for row in range(len(shard.ids))
         if shard.live is None or shard.live[row]
     ]
@@ -303,7 +304,7 @@ def test_shards_may_lack_columns(make_index):
     index = pool3.open(make_index(vectors, n_shards=2, metadata=metadata_of(20)))
     first, second = index.manifest.shards
     bare = replace(second, files={k: f for k, f in second.files.items() if k != "metadata"})
-    index = Index(index.uri, replace(index.manifest, shards=(first, bare)))
+    index = open_with(index.uri, replace(index.manifest, shards=(first, bare)))
     hits = index.search(vectors[0], k=20, where="label IS NULL", distinct="label")
     assert sum(int(image_id[2:]) % 2 for image_id in hits.ids) == 10
     frame = index.search(vectors[0], k=20).to_pandas()
@@ -329,7 +330,7 @@ def measured_index(make_index, *lows: float) -> Index:
         for level, low in enumerate(lows)
     ]
     curve = RecallCurve(samples=1000, rows=60, points=tuple(points))
-    return Index(index.uri, replace(index.manifest, shards=tuple(shards), recall=curve))
+    return open_with(index.uri, replace(index.manifest, shards=tuple(shards), recall=curve))
 
 
 def test_the_recall_of_a_search(make_index):
@@ -392,6 +393,6 @@ def test_what_it_says_of_deltas_and_tombstones(make_index):
     manifest = replace(
         index.manifest, shards=(first, replace(second, added_in=2)), unseen_rows=10, base=1
     )
-    info = Index(index.uri, manifest).info()
+    info = open_with(index.uri, manifest).info()
     assert (info["tombstones"], info["n_delta_shards"], info["rows"]) == (1, 1, 19)
     assert info["unseen_share"] == pytest.approx(10 / 19)

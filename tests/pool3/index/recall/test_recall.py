@@ -49,13 +49,13 @@ def measured_index(make_index, metric: str, *, own: bool = False, n_rows: int = 
     if metric == "dot":
         rows *= np.random.default_rng(5).uniform(0.5, 2, (n_rows, 1)).astype(np.float32)
     index = make_index(rows, metric=metric, n_shards=3, n_trees=N_TREES)
-    root, manifest, reduction = open_snapshot(index)
+    snapshot = open_snapshot(index)
     ids, queries = [f"held-out-{at}" for at in range(40)], clustered(40, 2)
     if own:
         picker = SamplePicker(rows.shape[1], limit=40)
         picker.add([f"id{row:06d}" for row in range(n_rows)], rows)
         ids, queries = picker.picked()
-    return index, rows, written(index, with_recall(root, manifest, reduction, ids, queries))
+    return index, rows, written(index, with_recall(snapshot, ids, queries))
 
 
 def with_only(
@@ -334,9 +334,9 @@ def test_a_plot_is_one_call(tmp_path):
 def test_any_of_many_equal_pictures_is_a_hit(make_index):
     rows = np.repeat(clustered(2, 1), 1500, axis=0)
     index = make_index(rows, n_trees=N_TREES)
-    root, manifest, reduction = open_snapshot(index)
+    snapshot = open_snapshot(index)
     ids = [f"id{row:06d}" for row in (0, 1600)]
-    manifest = with_recall(root, manifest, reduction, ids, rows[[0, 1600]])
+    manifest = with_recall(snapshot, ids, rows[[0, 1600]])
     for point in manifest.recall.points:
         assert set(point.recall.values()) == {1.0}
 
@@ -369,8 +369,8 @@ def test_real_queries_find_what_is_promised(make_index, shared_data):
     index = make_index(rows, metric="euclidean", n_shards=2, n_trees=10)
     picker = SamplePicker(rows.shape[1], limit=200)
     picker.add([f"id{row:06d}" for row in range(len(rows))], rows)
-    root, manifest, reduction = open_snapshot(index)
-    curve = written(index, with_recall(root, manifest, reduction, *picker.picked())).recall
+    snapshot = open_snapshot(index)
+    curve = written(index, with_recall(snapshot, *picker.picked())).recall
     nearest = np.load(folder / "gt100_l2_u64.npy").astype(np.int64)
     opened = pool3.open(index)
     for k, recall in [(1, 0.95), (10, 0.9), (10, 0.95), (100, 0.9)]:

@@ -9,14 +9,14 @@ from pool3.index.reduction import Reduction
 from pool3.index.shards.sizing import MAX_FILE_BYTES, ROWS_A_SHARD, ShardCosts, plan_shards
 from pool3.index.shards.writer import ShardWriter
 
-COSTS = ShardCosts.of(dimension=2048, tree_dimension=128, n_trees=50, vectors_dtype="float16")
+COSTS = ShardCosts.estimate(dimension=2048, tree_dimension=128, n_trees=50, vectors_dtype="float16")
 
 
 @pytest.mark.parametrize("rows", [1, 249_999, 250_001, 1_000_000, 10**8])
 @pytest.mark.parametrize("n_trees", [1, 50, 2000])
 @pytest.mark.parametrize("max_memory_mb", [600, 4096])
 def test_a_planned_shard_fits_memory_and_file(rows: int, n_trees: int, max_memory_mb: int) -> None:
-    costs = ShardCosts.of(
+    costs = ShardCosts.estimate(
         dimension=2048, tree_dimension=128, n_trees=n_trees, vectors_dtype="float32"
     )
     n_shards = plan_shards(rows, costs, max_memory_mb=max_memory_mb)
@@ -54,7 +54,7 @@ def test_the_estimate_is_near_annoy(tmp_path: object, metric: str) -> None:
     ) as writer:
         writer.append([f"{row:05d}" for row in range(n)], vectors)
         built = writer.close()
-    costs = ShardCosts.of(
+    costs = ShardCosts.estimate(
         dimension=64,
         tree_dimension=reduction.tree_dimension,
         n_trees=20,

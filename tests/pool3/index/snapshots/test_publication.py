@@ -16,7 +16,6 @@ from pool3.index.snapshots.publication import (
     manifest_uri,
     newest_published,
     newest_snapshot,
-    next_snapshot,
     publish,
     read_manifest,
     write_manifest,
@@ -30,7 +29,6 @@ def test_snapshots_are_numbered_one_by_one(make_index, tmp_path):
     index = str(tmp_path / "index")
     assert newest_snapshot(index) is None
     assert newest_published(index) is None
-    assert next_snapshot(None) == 1
     make_index(VECTORS, into=Path(index))
     make_index(VECTORS, into=Path(index), published=False)
     assert newest_snapshot(index) == 2
