@@ -49,15 +49,14 @@ PLACES = {
     "pool3.storage": (630, "objects, Delta tables, cache:", "local, S3, GCS, Azure, HDFS"),
     "pool3.errors": (400, "what can go wrong, as types,", "with an exit status each"),
 }
-#: Arrows that pass other floors keep to a lane: how far right they run.
+#: Arrows that pass other floors keep to a lane: how far right they run down.
 LANES = {
     ("jobs.steps", "udfs"): 510,
-    ("jobs.options", "pool3.search"): 575,
-    ("jobs.runtime", "pool3.storage"): 1085,
     ("udfs", "pool3.search"): 505,
-    ("udfs", "pool3.extract"): 814,
     ("pool3.index", "pool3.filters"): 140,
 }
+#: The lane of every other arrow from these rooms into the library.
+EXITS = {MAINS: 1085, "jobs.steps": 1085, "jobs.options": 575, "jobs.runtime": 1085, "udfs": 814}
 PANELS = (
     ("driver", "jobs/ · on the driver", "#fdf3e3", "#c98a1b"),
     ("executors", "udfs/ · on executors", "#eaf6ec", "#3f9150"),
@@ -116,6 +115,12 @@ def _boxes() -> dict[str, Box]:
     return {room: Box(PLACES[room][0], y) for y, row in placed for room in row}
 
 
+def _lane(start: str, end: str) -> int | None:
+    """Return the lane of an arrow, None where it goes straight from floor to floor."""
+    default = EXITS.get(start) if end.startswith("pool3") else None
+    return LANES.get((start, end), default)
+
+
 def _side(room: str) -> str:
     if room.startswith("jobs"):
         return "driver"
@@ -168,7 +173,7 @@ def _arrows(boxes: dict[str, Box], edges: Edges) -> Iterator[str]:
 
 def _path(start: str, end: str, boxes: dict[str, Box], edges: Edges) -> str:
     """Return an arrow: from bottom to top, or by a lane out of the side of its first box."""
-    lane, top = LANES.get((start, end)), boxes[end].y - 1
+    lane, top = _lane(start, end), boxes[end].y - 1
     into = _port(end, start, boxes, [a for a, b in edges if b == end])
     if lane is None:
         leave, y = _port(start, end, boxes, _below(start, edges)), boxes[start].bottom
@@ -185,19 +190,21 @@ def _path(start: str, end: str, boxes: dict[str, Box], edges: Edges) -> str:
 
 def _below(room: str, edges: Edges) -> list[str]:
     """Return what a room imports by arrows that leave at its bottom, not by a lane."""
-    return [end for start, end in edges if start == room and (start, end) not in LANES]
+    return [end for start, end in edges if start == room and _lane(start, end) is None]
 
 
 def _port(room: str, other: str, boxes: dict[str, Box], others: list[str]) -> int:
     """Return where on a box's edge an arrow begins or ends, so that they do not meet."""
 
     def side(name: str) -> int:
-        return LANES.get((name, room), boxes[name].x)
+        lane = _lane(name, room)
+        return boxes[name].x if lane is None else lane
 
     order = sorted(others, key=side)
     if len(order) == 1:
-        lane = LANES.get((other, room), boxes[room].x)
-        return lane if abs(lane - boxes[room].x) < BOX_WIDTH // 2 else boxes[room].x
+        lane = _lane(other, room)
+        near_enough = lane is not None and abs(lane - boxes[room].x) < BOX_WIDTH // 2
+        return lane if lane is not None and near_enough else boxes[room].x
     step = min(40, (BOX_WIDTH - 40) // max(1, len(order)))
     return boxes[room].x + round((order.index(other) - (len(order) - 1) / 2) * step)
 
