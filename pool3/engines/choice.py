@@ -1,7 +1,7 @@
-"""Which engine and precision run on this machine, from what the machine can do.
+"""Chooses the engine and the precision from the capabilities of the machine.
 
-Deliberately not here: loading. Libraries are looked for without being imported, so that choosing
-takes milliseconds where importing TensorFlow takes seconds.
+Loads nothing: libraries are looked up without being imported, so that a choice takes milliseconds
+where importing TensorFlow takes seconds.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ ENGINES = ("tensorflow", "openvino")
 PRECISIONS = ("float32", "bfloat16", "float16")
 AUTO = "auto"
 
-# AMX multiplies tiles of bfloat16; AVX512-BF16 pairs of it. Without either, it would be emulated.
+# AMX multiplies tiles of bfloat16, AVX512-BF16 pairs of values. Other CPUs emulate it.
 _BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
-# TensorFlow rewrites graphs to float16 from this compute capability on: the first tensor cores.
+# TensorFlow rewrites graphs to float16 from this compute capability (the first tensor cores) on.
 _TENSOR_CORES = 7.0
 _GPU_QUERY_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a machine can do: the engines that can be imported, and what is computed natively."""
+    """The engines that a machine can import, and the precisions that it computes natively."""
 
     engines: frozenset[str]
     cpu_bfloat16: bool = False
@@ -37,18 +37,18 @@ class Capabilities:
 
 
 def capabilities(cpuinfo: Path = Path("/proc/cpuinfo")) -> Capabilities:
-    """Find out what this process can use.
+    """Detect the capabilities of this process.
 
     Parameters
     ----------
     cpuinfo
-        Linux's description of the processors; where there is none, bfloat16 is taken as missing.
+        Linux's description of the processors; without this file, bfloat16 counts as missing.
 
     Returns
     -------
     Capabilities
-        A GPU counts only where ``nvidia-smi`` sees it, ``CUDA_VISIBLE_DEVICES`` does not hide it
-        and TensorFlow is the package that can use it.
+        A GPU counts only if ``nvidia-smi`` lists it, ``CUDA_VISIBLE_DEVICES`` does not hide it
+        and the TensorFlow package that can use GPUs is installed.
     """
     engines = frozenset(name for name in ENGINES if importlib.util.find_spec(name) is not None)
     compute = _gpu_compute_capability() if _tensorflow_may_use_gpus() else None
@@ -61,7 +61,7 @@ def capabilities(cpuinfo: Path = Path("/proc/cpuinfo")) -> Capabilities:
 
 
 def cpu_flags(cpuinfo: Path) -> frozenset[str]:
-    """Give the flags that every processor has in common; none where the file cannot be read."""
+    """Return the flags that all processors share; none if the file cannot be read."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -83,51 +83,51 @@ def _tensorflow_may_use_gpus() -> bool:
 
 
 def _gpu_compute_capability() -> float | None:
-    """Give the lowest compute capability of the GPUs that this process may see, if there is any."""
+    """Return the lowest compute capability of the visible GPUs, None without a GPU."""
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES", "").strip():
         command.append(f"--id={visible}")
     try:
-        answer = subprocess.run(
+        output = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=_GPU_QUERY_TIMEOUT_S
         ).stdout
-        return min((float(line) for line in answer.split()), default=None)
+        return min((float(line) for line in output.split()), default=None)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
 
 
 def choose(name: str, precision: str, machine: Capabilities) -> tuple[str, str]:
-    """Choose the engine and the precision that are fastest among those asked for.
+    """Choose the fastest engine and precision that fit the request.
 
     Parameters
     ----------
     name
-        One of `ENGINES`, or ``auto``: TensorFlow on a GPU, else OpenVINO where it is installed,
-        else TensorFlow.
+        One of `ENGINES`, or ``auto``: TensorFlow on a GPU, else OpenVINO if it is installed, else
+        TensorFlow.
     precision
         One of `PRECISIONS`, or ``auto``: the fastest that the machine computes natively.
     machine
-        What the machine can do; see `capabilities`.
+        The result of `capabilities`.
 
     Returns
     -------
     name, precision
-        Of `ENGINES` and `PRECISIONS`.
+        One of `ENGINES` and one of `PRECISIONS`.
 
     Raises
     ------
     UsageError
-        If there is no such engine or precision, or the machine does not compute in it natively.
+        If the engine or the precision is unknown, or the machine does not compute in it natively.
     EngineMissing
-        If the engine asked for, or any engine, is not installed.
+        If the requested engine, or with ``auto`` every engine, is not installed.
 
     Examples
     --------
     >>> choose("auto", "auto", Capabilities(engines=frozenset({"openvino"}), cpu_bfloat16=True))
     ('openvino', 'bfloat16')
     """
-    _check_known("an engine", name, ENGINES)
-    _check_known("a precision", precision, PRECISIONS)
+    _check_option("an engine", name, ENGINES)
+    _check_option("a precision", precision, PRECISIONS)
     chosen = _fastest_engine(machine) if name == AUTO else name
     if chosen not in machine.engines:
         raise EngineMissing(
@@ -145,9 +145,9 @@ def choose(name: str, precision: str, machine: Capabilities) -> tuple[str, str]:
     return chosen, precision
 
 
-def _check_known(what: str, found: str, known: tuple[str, ...]) -> None:
-    if found not in (AUTO, *known):
-        raise UsageError(f"expected {what} out of {', '.join((AUTO, *known))}, found {found!r}")
+def _check_option(kind: str, value: str, names: tuple[str, ...]) -> None:
+    if value not in (AUTO, *names):
+        raise UsageError(f"expected {kind} out of {', '.join((AUTO, *names))}, found {value!r}")
 
 
 def _fastest_engine(machine: Capabilities) -> str:
@@ -157,10 +157,10 @@ def _fastest_engine(machine: Capabilities) -> str:
 
 
 def _native_precisions(name: str, machine: Capabilities) -> tuple[str, ...]:
-    """Give the precisions that an engine computes natively here, the fastest first.
+    """Return the precisions that an engine computes natively here, fastest first.
 
-    On a GPU TensorFlow rewrites a graph to float16 only. On a CPU OpenVINO accepts float16 and
-    computes slower with it than in float32.
+    On a GPU, TensorFlow rewrites a graph to float16 only. On a CPU, OpenVINO accepts float16 but
+    computes more slowly with it than with float32.
     """
     if name == "tensorflow" and machine.gpu:
         return ("float16", "float32") if machine.gpu_float16 else ("float32",)

@@ -1,4 +1,4 @@
-"""Keeps a task on the GPU that Spark gave it."""
+"""Restricts a task to the GPU that Spark assigned to it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def pin_gpu(addresses: Sequence[str]) -> str:
-    """Let this process see one GPU only; called before TensorFlow starts.
+    """Make only one GPU visible to this process; to be called before TensorFlow starts.
 
     Parameters
     ----------
     addresses
-        The GPU addresses of the task's resources, as Spark gives them: numbers of ``nvidia-smi``
-        or UUIDs. The first is taken; ``"0"`` is a GPU like any other.
+        The GPU addresses among the resources of the task, as Spark lists them: numbers of
+        ``nvidia-smi`` or UUIDs. The first one is used; ``"0"`` is a valid address.
 
     Returns
     -------
     str
-        The address taken.
+        The address that is used.
 
     Raises
     ------
     UsageError
-        If there is none, or TensorFlow already runs in this process and sees something else.
+        If there is no address, or TensorFlow has already started in this process on another GPU.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def pin_gpu(addresses: Sequence[str]) -> str:
             f"{os.environ.get(_VISIBLE, '')!r} in this process; give each executor one GPU, or "
             "set spark.python.worker.reuse=false"
         )
-    # CUDA numbers GPUs by speed unless told otherwise, nvidia-smi by their place on the bus.
+    # By default CUDA numbers GPUs by speed, but nvidia-smi by their position on the bus.
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ[_VISIBLE] = address
     return address

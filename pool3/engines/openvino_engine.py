@@ -1,4 +1,4 @@
-"""OpenVINO as an engine: the same frozen graph, compiled for this CPU."""
+"""The OpenVINO engine: the frozen graph, compiled for this CPU."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _with_shapes_stated(graph: bytes) -> bytes:
-    """Write the empty shape of scalar constants out.
+def _with_scalar_shapes(graph: bytes) -> bytes:
+    """Return the graph with an explicit empty shape for scalar constants.
 
-    To TensorFlow a tensor without a shape is a scalar; OpenVINO reads no value from it, and joins
-    channels along axis 0.
+    TensorFlow treats a tensor without a shape as a scalar. OpenVINO reads no value from it, and so
+    would concatenate channels along axis 0.
     """
     parsed = GraphDef.FromString(graph)
     for node in parsed.node:
@@ -41,10 +41,10 @@ def _with_shapes_stated(graph: bytes) -> bytes:
 
 
 def _read_model(core: Any, graph: bytes) -> Any:
-    # OpenVINO reads TensorFlow's graphs from files alone. openvino.convert_model would read them
-    # too, but brings telemetry with it.
+    # OpenVINO reads TensorFlow graphs only from files. openvino.convert_model also takes them from
+    # memory, but it brings a telemetry package with it.
     with tempfile.NamedTemporaryFile(prefix="pool3-", suffix=".pb") as file:
-        file.write(_with_shapes_stated(graph))
+        file.write(_with_scalar_shapes(graph))
         file.flush()
         return core.read_model(file.name)
 
@@ -52,17 +52,17 @@ def _read_model(core: Any, graph: bytes) -> Any:
 class OpenVINOEngine:
     """Runs a frozen graph on the CPU.
 
-    The batch size stays free: a size seen before costs no compilation, and compiling for one size
-    alone was not measurably faster.
+    The batch size is dynamic: each new size is compiled once, and a fixed size was not measurably
+    faster.
 
     Parameters
     ----------
     graph
         A serialised GraphDef with the nodes ``pictures`` and ``features``.
     threads
-        Threads that a call may use.
+        Threads that one call may use.
     precision
-        ``float32`` or ``bfloat16``; the caller has made sure that the CPU computes in it.
+        ``float32`` or ``bfloat16``; the caller checks that the CPU computes in it natively.
     """
 
     name = "openvino"
@@ -74,7 +74,7 @@ class OpenVINOEngine:
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            # Tasks that share a machine would all be pinned to the same first cores.
+            # Pinning would put all tasks of a machine on the same first cores.
             "ENABLE_CPU_PINNING": False,
         }
         try:
@@ -92,7 +92,7 @@ class OpenVINOEngine:
         self._lock = threading.Lock()
 
     def __call__(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Give the features of a batch of pictures.
+        """Return the features of a batch of pictures.
 
         Parameters
         ----------
@@ -107,12 +107,12 @@ class OpenVINOEngine:
         Raises
         ------
         UsageError
-            If dtype or shape differ from that.
+            If `pictures` has another dtype or shape.
         """
         require_pictures(pictures, self.picture_shape)
         if not len(pictures):
             return np.zeros((0, self._width), np.float32)
-        with self._lock:  # one request holds one picture's buffers at a time
+        with self._lock:  # the request has one set of buffers
             features: npt.NDArray[np.float32] = self._request.infer(
                 {"pictures:0": np.ascontiguousarray(pictures)}
             )["features:0"]

@@ -1,4 +1,4 @@
-"""TensorFlow as an engine: one session on the frozen graph, on CPU or GPU."""
+"""The TensorFlow engine: one session for the frozen graph, on CPU or GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class TensorFlowEngine:
-    """Runs a frozen graph in a TensorFlow session, on a GPU where TensorFlow sees one.
+    """Runs a frozen graph in a TensorFlow session, on a GPU if TensorFlow sees one.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ class TensorFlowEngine:
     threads
         Threads that one operation may use.
     precision
-        ``float32``; ``bfloat16`` on a CPU; ``float16`` on a GPU. The caller has made sure that the
-        hardware computes in it.
+        ``float32``; ``bfloat16`` on a CPU; ``float16`` on a GPU. The caller checks that the
+        hardware computes in it natively.
     """
 
     name = "tensorflow"
@@ -47,7 +47,7 @@ class TensorFlowEngine:
         if precision == "float16" and not tf.config.list_physical_devices("GPU"):
             raise EngineMissing(
                 "expected TensorFlow to see the GPU of this machine, found that it cannot use it; "
-                "install its CUDA libraries with: pip install 'pool3[gpu]', or ask for float32"
+                "install its CUDA libraries with: pip install 'pool3[gpu]', or choose float32"
             )
         self.precision = precision
         self.picture_shape: tuple[int, int] = tuple(self._pictures.shape[1:3].as_list())
@@ -56,11 +56,11 @@ class TensorFlowEngine:
             inter_op_parallelism_threads=1,
             gpu_options=tf.compat.v1.GPUOptions(allow_growth=True),
         )
-        # TensorFlow rewrites the graph itself; one written in bfloat16 gave the same numbers at the
-        # same speed.
+        # TensorFlow rewrites the graph for another precision; a graph written in bfloat16 gave the
+        # same numbers at the same speed.
         rewrites = options.graph_options.rewrite_options
-        # Each pass over the graph copies its weights, and a frozen graph leaves the second round
-        # and the MLIR passes nothing to do: 140 MB of peak memory, and half the time of loading.
+        # Each pass over the graph copies its weights. The second round and the MLIR passes change
+        # nothing in a frozen graph, but cost 140 MB of peak memory and half of the loading time.
         rewrites.meta_optimizer_iterations = rewrites.ONE
         rewrites.disable_tfg_optimizer = True
         if precision == "bfloat16":
@@ -70,7 +70,7 @@ class TensorFlowEngine:
         self._session = tf.compat.v1.Session(graph=imported, config=options)
 
     def __call__(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Give the features of a batch of pictures.
+        """Return the features of a batch of pictures.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class TensorFlowEngine:
         Raises
         ------
         UsageError
-            If dtype or shape differ from that.
+            If `pictures` has another dtype or shape.
         """
         require_pictures(pictures, self.picture_shape)
         if not len(pictures):

@@ -135,5 +135,5 @@ def test_a_gpu_counts_when_it_may_be_seen(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = capabilities()
-    assert (found.gpu, found.gpu_float16) == (gpu, float16)
+    machine = capabilities()
+    assert (machine.gpu, machine.gpu_float16) == (gpu, float16)

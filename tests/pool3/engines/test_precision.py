@@ -45,10 +45,10 @@ def run(photos: npt.NDArray[np.uint8]) -> Run:
     return features
 
 
-def top_10_overlap(expected: Features, found: Features) -> float:
-    """The share of a picture's ten nearest that it keeps, itself not counted."""
+def top_10_overlap(expected: Features, actual: Features) -> float:
+    """Return how many of the ten nearest neighbours of a picture are the same, as a share."""
     nearest = []
-    for features in (expected, found):
+    for features in (expected, actual):
         unit = features / np.linalg.norm(features, axis=1, keepdims=True)
         similar = unit @ unit.T
         np.fill_diagonal(similar, -1)
@@ -57,15 +57,15 @@ def top_10_overlap(expected: Features, found: Features) -> float:
 
 
 def test_both_engines_give_the_same_in_float32(run: Run) -> None:
-    reference, found = (run(name, "float32")[1] for name in ENGINES)
-    assert centred_difference(reference, found).max() <= 0.001
+    reference, actual = (run(name, "float32")[1] for name in ENGINES)
+    assert centred_difference(reference, actual).max() <= 0.001
 
 
 def test_auto_stays_within_the_limits(run: Run) -> None:
     reference = run("tensorflow", "float32")[1]
-    engine, found = run("auto", "auto")
-    assert centred_difference(reference, found).max() <= LIMIT, engine.precision
-    assert top_10_overlap(reference, found) >= 0.95, engine.precision
+    engine, actual = run("auto", "auto")
+    assert centred_difference(reference, actual).max() <= LIMIT, engine.precision
+    assert top_10_overlap(reference, actual) >= 0.95, engine.precision
 
 
 @needs_bfloat16
@@ -88,12 +88,12 @@ def test_auto_runs_a_model_that_does_not_bear_bfloat16_in_float32(
 @pytest.mark.parametrize("name", ENGINES)
 def test_bfloat16_by_name_is_bfloat16_and_finds_the_same(run: Run, name: str) -> None:
     reference = run("tensorflow", "float32")[1]
-    engine, found = run(name, "bfloat16")
+    engine, actual = run(name, "bfloat16")
     assert (engine.name, engine.precision) == (name, "bfloat16")
-    difference = centred_difference(reference, found)
+    difference = centred_difference(reference, actual)
     assert np.median(difference) > 0.001  # else it would be float32 under another name
     assert difference.max() <= LIMIT
-    assert top_10_overlap(reference, found) >= 0.95
+    assert top_10_overlap(reference, actual) >= 0.95
 
 
 @needs_bfloat16
@@ -117,10 +117,10 @@ def test_the_probes_stand_for_photos(run: Run) -> None:
 
 def test_centred_difference_is_in_units_of_what_tells_pictures_apart() -> None:
     expected = np.array([[101, 100], [99, 100]], np.float32)
-    found = np.array([[101, 100], [99, 100.5]], np.float32)
-    np.testing.assert_allclose(centred_difference(expected, found), [0, 0.5])
+    actual = np.array([[101, 100], [99, 100.5]], np.float32)
+    np.testing.assert_allclose(centred_difference(expected, actual), [0, 0.5])
     assert is_faithful(expected, expected) == (True, 0)
-    assert not is_faithful(expected, found)[0]
+    assert not is_faithful(expected, actual)[0]
     alike = np.ones((3, 2), np.float32)
     assert is_faithful(alike, alike)[0]
     assert not is_faithful(alike, alike + 1)[0]

@@ -1,30 +1,17 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from pool3.engines import ENGINES, Capabilities, Engine, cached_engine, load_engine, loads
+from pool3.engines import ENGINES, Capabilities, Engine, load_engine
 from pool3.errors import EngineMissing, ModelError, UsageError
-from pool3.models.graph.graphdef import GraphWriter, Shape
+from pool3.models.graph.graphdef import GraphWriter
+from tests.pool3.engines.mean_colour import mean_colour_graph
 
 BOTH = Capabilities(engines=frozenset(ENGINES))
-
-
-def mean_colour_graph(*, offender: str | None = None) -> bytes:
-    """A graph of three numbers a picture: its mean colour."""
-    floats, pixel, index = np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.int32)
-    writer = GraphWriter()
-    writer.node("Placeholder", "pictures", dtype=pixel, shape=Shape((-1, 4, 4, 3)))
-    writer.node("Cast", "floats", "pictures", SrcT=pixel, DstT=floats)
-    writer.constant("axes", np.array([1, 2], np.int32))
-    writer.node("Mean", "features", "floats", "axes", T=floats, Tidx=index, keep_dims=False)
-    if offender:
-        writer.node(offender, "secret", "axes")
-    return writer.serialise()
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -67,9 +54,9 @@ def test_threads_may_share_an_engine(engine: Engine) -> None:
 def test_features_outlive_the_next_call(name: str) -> None:
     engine = load_engine(mean_colour_graph(), name=name, precision="float32", threads=1)
     dark, light = (np.full((2, 4, 4, 3), value, np.uint8) for value in (10, 200))
-    kept = engine(dark)
+    earlier = engine(dark)
     engine(light)
-    np.testing.assert_allclose(kept, 10)
+    np.testing.assert_allclose(earlier, 10)
 
 
 @pytest.mark.parametrize("name", ["auto", *ENGINES])
@@ -79,7 +66,7 @@ def test_an_op_that_reads_files_never_reaches_an_engine(
     def load(*_args: object) -> Engine:
         raise AssertionError("an engine saw the graph")
 
-    monkeypatch.setattr("pool3.engines._load", load)
+    monkeypatch.setattr("pool3.engines.load._load", load)
     with pytest.raises(ModelError, match=r"'ReadFile' of node 'secret'"):
         load_engine(mean_colour_graph(offender="ReadFile"), name=name, threads=1)
 
@@ -101,7 +88,7 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch, name
 
 def test_a_library_that_does_not_load_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    monkeypatch.setattr("pool3.engines.capabilities", lambda: BOTH)
+    monkeypatch.setattr("pool3.engines.load.capabilities", lambda: BOTH)
     with pytest.raises(EngineMissing, match=r"cannot be imported.*'pool3\[tensorflow\]'"):
         load_engine(mean_colour_graph(), name="tensorflow", precision="float32", threads=1)
 
@@ -116,42 +103,3 @@ def test_bad_arguments_are_refused() -> None:
         load_engine(mean_colour_graph(), name="abacus", threads=1)
     with pytest.raises(UsageError, match="found 0"):
         load_engine(mean_colour_graph(), threads=0)
-
-
-def test_a_model_is_loaded_once_however_many_ask() -> None:
-    model_id, before, graphs = uuid.uuid4().hex, loads(), []
-
-    def graph() -> bytes:
-        graphs.append(1)
-        return mean_colour_graph()
-
-    with ThreadPoolExecutor(8) as pool:
-        engines = list(pool.map(lambda _: cached_engine(model_id, graph, threads=1), range(32)))
-    assert len(set(map(id, engines))) == 1
-    assert (loads() - before, len(graphs)) == (1, 1)
-    assert cached_engine(uuid.uuid4().hex, graph, threads=1) is not engines[0]
-    assert loads() - before == 2
-
-
-def test_engines_and_precisions_are_kept_apart_and_auto_is_one_of_them() -> None:
-    model_id, before = uuid.uuid4().hex, loads()
-
-    def get(**options: str) -> Engine:
-        return cached_engine(model_id, mean_colour_graph, threads=1, **options)
-
-    first = get()
-    assert get(name=first.name, precision=first.precision) is first
-    assert loads() - before == 1
-    other = get(name=next(name for name in ENGINES if name != first.name), precision="float32")
-    assert other.name != first.name
-    assert get(name=other.name, precision="float32") is other
-    assert get() is first
-    assert loads() - before == 2
-
-
-def test_a_load_that_fails_is_tried_again() -> None:
-    model_id, before = uuid.uuid4().hex, loads()
-    with pytest.raises(ModelError):
-        cached_engine(model_id, lambda: b"broken", threads=1)
-    assert loads() == before
-    assert cached_engine(model_id, mean_colour_graph, threads=1) is not None
