@@ -43,10 +43,9 @@ def run(spark: SparkSession, config: DuplicatesConfig) -> Report:
     report.counts["ok"], report.model_id = manifest.rows, manifest.model_id
     report.details.update(snapshot_id=manifest.snapshot_id, threshold=config.threshold)
     report.seconds["startup"] = since_start()
-    settings = pair_settings(manifest, config)
     with (
         shuffle_partitions(spark, search_tasks(spark)),
-        find_clusters(passes, settings, report.timed) as clusters,
+        find_clusters(passes, pair_settings(manifest, config), report.timed) as clusters,
     ):
         _fill(report, clusters, config)
         with report.timed("clusters"):
@@ -72,9 +71,8 @@ def run(spark: SparkSession, config: DuplicatesConfig) -> Report:
 
 
 def _fill(report: Report, clusters: Clusters, config: DuplicatesConfig) -> None:
-    report.details.update(
-        identical=clusters.n_identical, pairs=clusters.n_pairs, unfinished=clusters.n_unfinished
-    )
+    report.details["identical"] = clusters.n_identical
+    report.details.update(pairs=clusters.n_pairs, unfinished=clusters.n_unfinished)
     if clusters.n_unfinished:
         report.warn(
             f"{clusters.n_unfinished} pictures have {config.max_neighbours} neighbours or more "

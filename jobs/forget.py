@@ -1,6 +1,6 @@
 """forget: takes pictures out of an index for good: rows, vectors, metadata and thumbnails.
 
-The shards that hold them are written anew without them and published; every other snapshot that
+The shards that hold them are written again without them and published; every other snapshot that
 names a file with them expires at once, and the files are deleted. A scan of what is left then
 proves that they are gone.
 """

@@ -35,10 +35,10 @@ def run(spark: SparkSession | None, config: ImportConfig) -> Report:
         output_tensor=config.output_tensor,
     )
     if is_model(config.output_uri):
-        held = read_model(config.output_uri).model_id
-        if held != model.model_id:
+        existing = read_model(config.output_uri).model_id
+        if existing != model.model_id:
             raise UsageError(
-                f"expected no other model in {config.output_uri}, found {held}, which is not "
+                f"expected no other model in {config.output_uri}, found {existing}, which is not "
                 f"{model.model_id}; give another --output"
             )
     with report.timed("write"):

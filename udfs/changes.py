@@ -22,10 +22,10 @@ from udfs.indexed import INDEXED_SCHEMA
 from udfs.tasks import Batches, TaskFunction, files_of
 
 #: A usable row of the table; or, without an id, what a file holds besides, as JSON.
-NEWS_SCHEMA = T.StructType(
+DIGEST_SCHEMA = T.StructType(
     [
         T.StructField("image_id", T.StringType()),
-        T.StructField("found", T.LongType()),  # the digest of its vector
+        T.StructField("table_digest", T.LongType()),  # the digest of its vector
         T.StructField("wide", T.BooleanType()),  # whether float16 cannot hold it
         T.StructField("skipped_rows", T.StringType()),
     ]
@@ -33,15 +33,17 @@ NEWS_SCHEMA = T.StructType(
 
 
 #: What became of a row: by the digest of its vector in the index and in the table.
-SAME, ADDED, MOVED, DEAD = "same", "added", "moved", "dead"
+SAME, ADDED, MOVED, DELETED = "same", "added", "moved", "deleted"
 
 INDEXED = pa.schema([field.with_nullable(True) for field in to_arrow_schema(INDEXED_SCHEMA)])
-FOUND = pa.schema([("image_id", pa.string()), ("found", pa.int64()), ("wide", pa.bool_())])
-COMPARED = pa.schema([*INDEXED, *list(FOUND)[1:], ("change", pa.string())])
+TABLE_DIGESTS = pa.schema(
+    [("image_id", pa.string()), ("table_digest", pa.int64()), ("wide", pa.bool_())]
+)
+COMPARED = pa.schema([*INDEXED, *list(TABLE_DIGESTS)[1:], ("change", pa.string())])
 
 
 def digest_rows(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunction:
-    """Return the function that yields rows of `NEWS_SCHEMA` for some files."""
+    """Return the function that yields rows of `DIGEST_SCHEMA` for some files."""
 
     def run(batches: Batches) -> Batches:
         for file in files_of(batches):
@@ -50,13 +52,13 @@ def digest_rows(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunc
                 table, file, dimension=dimension, metric=metric, skipped_rows=skipped_rows
             ):
                 short = as_float16(storable(rows.vectors, metric))
-                yield _news(
+                yield _digest_batch(
                     rows.ids,
                     pa.array(digests(rows.vectors).view(np.int64)),
                     pa.array(~np.isfinite(short).all(axis=1)),
                     pa.nulls(len(rows.ids), pa.string()),
                 )
-            yield _news(
+            yield _digest_batch(
                 pa.nulls(1, pa.string()),
                 pa.nulls(1, pa.int64()),
                 pa.nulls(1, pa.bool_()),
@@ -66,8 +68,8 @@ def digest_rows(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunc
     return run
 
 
-def _news(*columns: pa.Array) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(list(columns), names=NEWS_SCHEMA.names)
+def _digest_batch(*columns: pa.Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(list(columns), names=DIGEST_SCHEMA.names)
 
 
 def mark(batches: Batches) -> Batches:
@@ -78,13 +80,13 @@ def mark(batches: Batches) -> Batches:
 
 def marked(rows: pa.Table) -> pa.Table:
     """Add the column ``change`` to rows of an index joined with those of its table, by id."""
-    in_index, in_table = (pc.is_valid(rows.column(name)) for name in ("shard", "found"))
-    same = pc.fill_null(pc.equal(rows.column("found"), rows.column("digest")), False)
+    in_index, in_table = (pc.is_valid(rows.column(name)) for name in ("shard", "table_digest"))
+    same = pc.fill_null(pc.equal(rows.column("table_digest"), rows.column("digest")), False)
     change = pc.case_when(
         pc.make_struct(same, pc.and_(in_index, in_table), in_table, in_index),
         SAME,
         MOVED,
         ADDED,
-        DEAD,
+        DELETED,
     )
     return rows.append_column("change", change.cast(pa.string())).select(COMPARED.names)

@@ -17,7 +17,7 @@ NAME = "build-index"
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """What build-index is asked to do; the options of the command line, checked."""
+    """The configuration of build-index: the options of its command line, checked."""
 
     features: str
     index: str

@@ -16,7 +16,7 @@ NAME = "compact-index"
 
 @dataclass(frozen=True, kw_only=True)
 class CompactIndexConfig:
-    """What compact-index is asked to do; the options of the command line, checked."""
+    """The configuration of compact-index: the options of its command line, checked."""
 
     index: str
     keep_snapshots: int = 3

@@ -16,7 +16,7 @@ NAME = "evaluate-index"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """What evaluate-index is asked to do; the options of the command line, checked."""
+    """The configuration of evaluate-index: the options of its command line, checked."""
 
     index: str
     queries: str | None = None

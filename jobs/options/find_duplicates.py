@@ -16,7 +16,7 @@ NAME = "find-duplicates"
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicatesConfig:
-    """What find-duplicates is asked to do; the options of the command line, checked."""
+    """The configuration of find-duplicates: the options of its command line, checked."""
 
     index: str
     output: str

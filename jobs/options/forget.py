@@ -14,7 +14,7 @@ NAME = "forget"
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetConfig:
-    """What forget is asked to do; the options of the command line, checked."""
+    """The configuration of forget: the options of its command line, checked."""
 
     index: str
     ids: str

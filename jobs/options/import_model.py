@@ -16,7 +16,7 @@ NAME = "import-model"
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
-    """What import-model is asked to do; the options of the command line, checked."""
+    """The configuration of import-model: the options of its command line, checked."""
 
     source: str
     output: str

@@ -15,7 +15,7 @@ NAME = "publish-index"
 
 @dataclass(frozen=True, kw_only=True)
 class PublishConfig:
-    """What publish-index is asked to do; the options of the command line, checked."""
+    """The configuration of publish-index: the options of its command line, checked."""
 
     index: str
     snapshot: int

@@ -16,7 +16,7 @@ NAME = "search-batch"
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """What search-batch is asked to do; the options of the command line, checked."""
+    """The configuration of search-batch: the options of its command line, checked."""
 
     index: str
     queries: str

@@ -52,6 +52,6 @@ class Job(Generic[Config]):
 
 
 def _session(name: str) -> SparkSession:
-    from pyspark.sql import SparkSession  # noqa: PLC0415 - a wrong option is told without a JVM
+    from pyspark.sql import SparkSession  # noqa: PLC0415 - a wrong option starts no JVM
 
     return SparkSession.builder.appName(name).getOrCreate()

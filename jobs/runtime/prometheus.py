@@ -30,28 +30,32 @@ def prometheus_text(report: Report, *, finished_at_s: float | None = None) -> st
     """
     job = {"job": report.job}
     finished = time.time() if finished_at_s is None else finished_at_s
-    facts = {"run_id": report.run_id, "outcome": OUTCOMES[report.exit_code]}
+    run = {"run_id": report.run_id, "outcome": OUTCOMES[report.exit_code]}
     model = {} if report.model_id is None else {"model_id": report.model_id}
     metrics: list[tuple[str, str, list[Sample]]] = [
-        ("run_info", "The last run of the job.", [({**job, **facts, **model}, 1)]),
+        ("run_info", "The last run of the job.", [({**job, **run, **model}, 1)]),
         ("run_exit_code", "0 done, 1 failed, 2 usage, 3 gate.", [(job, report.exit_code)]),
         ("run_finished_timestamp_seconds", "When it ended.", [(job, finished)]),
         ("run_pictures", "What became of the pictures.", _each(job, "status", report.counts)),
         ("run_errors", "Pictures that failed, by reason.", _each(job, "code", report.errors)),
         ("run_seconds", "Time spent, by phase.", _each(job, "phase", report.seconds)),
         ("run_warnings", "Warnings in the report.", [(job, len(report.warnings))]),
-        ("run_images_per_second", "Speed after start-up.", _one(job, report.steady_images_per_s)),
-        ("run_cpu_seconds_per_image", "CPU time a picture.", _one(job, report.cpu_s_per_image)),
+        (
+            "run_images_per_second",
+            "Speed after start-up.",
+            _single(job, report.steady_images_per_s),
+        ),
+        ("run_cpu_seconds_per_image", "CPU time a picture.", _single(job, report.cpu_s_per_image)),
         (
             "run_remaining",
             "Inputs left to the next run.",
-            _one(job, report.details.get("remaining")),
+            _single(job, report.details.get("remaining")),
         ),
     ]
     return "".join(_metric(name, meaning, samples) for name, meaning, samples in metrics if samples)
 
 
-def _one(labels: Mapping[str, str], value: object) -> list[Sample]:
+def _single(labels: Mapping[str, str], value: object) -> list[Sample]:
     return [(labels, value)] if isinstance(value, int | float) else []
 
 

@@ -31,13 +31,13 @@ _DISTRIBUTIONS = (
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that decide a result."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in _DISTRIBUTIONS:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @dataclass(kw_only=True)

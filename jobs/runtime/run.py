@@ -73,8 +73,8 @@ def run_job(
 ) -> int:
     """Run one job from its command line to its report; returns the exit status.
 
-    `run` returns the report; a `Pool3Error` that it raises sets the exit status and is told in one
-    sentence. The last line on stdout is the report. However the job ends, its figures go where
+    `run` returns the report; a `Pool3Error` that it raises sets the exit status, and its message is
+    the error. The last line on stdout is the report. However the job ends, its figures go where
     ``--metrics-file`` says, in jobs that have the option; those of a mere ``--plan`` do not, since
     they would stand in the place of the last run's.
     """
@@ -147,7 +147,7 @@ def gated(report: Report) -> Iterator[None]:
 
 
 def _publish(report: Report, config: JobConfig | None, named: Mapping[str, Any]) -> None:
-    """Write metrics and report; after wrong arguments only where they were asked for by name."""
+    """Write metrics and report; after wrong arguments only where an option names the place."""
     where = named.get("report")
     if where is None and config is not None and report.exit_code != UsageError.exit_code:
         where = default_report_uri(config.output_uri)

@@ -1,4 +1,4 @@
-"""What a run did, told to a person and to Prometheus; both are made from its report alone."""
+"""The summary of a run for a person, made from its report alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNITS = (("seconds", "s"), ("bytes", "bytes"), ("pixels", "pixels"))
 
 
 def summary_text(report: Report) -> str:
-    """Tell a person what a run did, in 25 lines or fewer.
+    """Return what a run did in 25 lines or fewer, for a person.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def summary_text(report: Report) -> str:
     outcome = f"{OUTCOMES[report.exit_code]}, exit status {report.exit_code}"
     lines = [f"{report.job} {report.run_id}: {outcome}"]
     if report.error is not None:
-        lines.append(f"  error     {_shown(report.error, _TEXT_CHARACTERS)}")
+        lines.append(f"  error     {_printable(report.error, _TEXT_CHARACTERS)}")
     lines.append("  pictures  " + ", ".join(f"{n:,} {name}" for name, n in report.counts.items()))
     remaining = report.details.get("remaining")
     if remaining:
@@ -38,13 +38,13 @@ def summary_text(report: Report) -> str:
     lines.extend(_reasons(report))
     lines.extend(_speed(report))
     for name in ("slowest", "largest"):
-        found = report.details.get(name)
-        if isinstance(found, Sequence):
-            lines.extend(_under(name, [_picture(one) for one in found[:_PICTURES]]))
-    told = [_shown(warning, _TEXT_CHARACTERS) for warning in report.warnings[:_WARNINGS]]
+        pictures = report.details.get(name)
+        if isinstance(pictures, Sequence):
+            lines.extend(_under(name, [_picture(picture) for picture in pictures[:_PICTURES]]))
+    warnings = [_printable(warning, _TEXT_CHARACTERS) for warning in report.warnings[:_WARNINGS]]
     if len(report.warnings) > _WARNINGS:
-        told.append(f"and {len(report.warnings) - _WARNINGS} more in the report")
-    return "\n".join([*lines, *_under("warnings", told)])
+        warnings.append(f"and {len(report.warnings) - _WARNINGS} more in the report")
+    return "\n".join([*lines, *_under("warnings", warnings)])
 
 
 def _under(heading: str, entries: Iterable[str]) -> Iterator[str]:
@@ -60,20 +60,20 @@ def _reasons(report: Report) -> Iterator[str]:
     if len(ranked) > _REASONS:
         rows.append(("other", sum(count for _, count in ranked[_REASONS:])))
     entries = (
-        f"{_shown(code, 24):20} {count:>11,}" + (f" {count / tried:>8.2%}" if tried else "")
+        f"{_printable(code, 24):20} {count:>11,}" + (f" {count / tried:>8.2%}" if tried else "")
         for code, count in rows
     )
     return _under("reasons", entries)
 
 
 def _speed(report: Report) -> Iterator[str]:
-    facts = []
+    speeds = []
     if report.steady_images_per_s is not None:
-        facts.append(f"{report.steady_images_per_s:,.1f} pictures/s")
+        speeds.append(f"{report.steady_images_per_s:,.1f} pictures/s")
     if report.cpu_s_per_image is not None:
-        facts.append(f"{1000 * report.cpu_s_per_image:,.1f} ms of CPU a picture")
-    if facts:
-        yield f"  speed     {', '.join(facts)}"
+        speeds.append(f"{1000 * report.cpu_s_per_image:,.1f} ms of CPU a picture")
+    if speeds:
+        yield f"  speed     {', '.join(speeds)}"
     spent = [f"{name} {_duration(value)}" for name, value in report.seconds.items() if value > 0]
     if spent:
         yield f"  time      {', '.join(spent)}"
@@ -87,19 +87,20 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _picture(facts: Mapping[str, object]) -> str:
+def _picture(entry: Mapping[str, object]) -> str:
     sizes = [
         f"{value:,.1f} {unit}" if isinstance(value, float) else f"{value:,} {unit}"
         for name, unit in _UNITS
-        if isinstance(value := facts.get(name), int | float)
+        if isinstance(value := entry.get(name), int | float)
     ]
-    return f"{', '.join(sizes)}  {_shown(str(facts.get('uri')), _URI_CHARACTERS)}"
+    return f"{', '.join(sizes)}  {_printable(str(entry.get('uri')), _URI_CHARACTERS)}"
 
 
-def _shown(text: str, most: int) -> str:
+def _printable(text: str, most: int) -> str:
     """Return `text` on one line, what does not print as an escape, a long middle left out."""
     plain = "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
     )
     if len(plain) <= most:
         return plain

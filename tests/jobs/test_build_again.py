@@ -76,7 +76,7 @@ def assert_finds(index: str, lake: LakeTable, labels: bool = True) -> None:
 
 @pytest.fixture(params=[10**6, 0], ids=["compared by the driver", "compared on Spark"])
 def either_comparison(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "_MOST_HELD", request.param)
+    monkeypatch.setattr(changes, "MAX_DRIVER_ROWS", request.param)
 
 
 @pytest.mark.usefixtures("either_comparison")

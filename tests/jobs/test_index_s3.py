@@ -19,9 +19,9 @@ from jobs.options.compact_index import CompactIndexConfig
 from jobs.options.forget import ForgetConfig
 from jobs.options.publish_index import PublishConfig
 from jobs.runtime.report import Report
-from pool3.index.snapshots import next as next_snapshot
 from pool3 import storage
 from pool3.errors import AlreadyExists, SnapshotExpired
+from pool3.index.snapshots import next as next_snapshot
 from pool3.index.snapshots.files import IndexFiles
 from tests.jobs.index_tables import LakeTable, some_vectors
 

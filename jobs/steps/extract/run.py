@@ -184,15 +184,8 @@ def _chunks(
     The summaries of finished tasks are appended to `tasks`, so that they survive an error.
     """
     cores = spark.sparkContext.defaultParallelism
-    new = work.counts.get(NEW, Count())
-    again = any(work.pictures(action) for action in EXTRACTED if action != NEW)
-    replaced = replaced_files(work.plan) if again else []
-    in_blocks = work.contents is not None and work.contents.in_blocks
-    blocks = new_blocks(work.plan) if in_blocks and new.pictures else []
-    layout = lay_out(replaced, (new.pictures, new.total_bytes), blocks, cores=cores)
-    bound = {file for unit in layout.units for file in unit.files}
-    edits = work.pictures(META) + work.pictures(LEFT)
-    edited = [file for file in edited_files(work.plan) if file not in bound] if edits else []
+    layout = _layout(work, cores)
+    edited = _files_to_edit(work, layout)
     version = None if work.table is None else work.table.version
     report.details.update(chunks=0, table_version=version)
     if not layout.units and not edited:
@@ -213,6 +206,23 @@ def _chunks(
         report.details["table_version"] = runner.version
     report.counts["gone"] = work.pictures(LEFT)
     return True
+
+
+def _layout(work: Work, cores: int) -> Layout:
+    new = work.counts.get(NEW, Count())
+    again = any(work.pictures(action) for action in EXTRACTED if action != NEW)
+    replaced = replaced_files(work.plan) if again else []
+    in_blocks = work.contents is not None and work.contents.in_blocks
+    blocks = new_blocks(work.plan) if in_blocks and new.pictures else []
+    return lay_out(replaced, (new.pictures, new.total_bytes), blocks, cores=cores)
+
+
+def _files_to_edit(work: Work, layout: Layout) -> list[int]:
+    """Return the files with rows to edit that no chunk rewrites anyway."""
+    if not work.pictures(META) + work.pictures(LEFT):
+        return []
+    rewritten = {file for unit in layout.units for file in unit.files}
+    return [file for file in edited_files(work.plan) if file not in rewritten]
 
 
 def _runner(

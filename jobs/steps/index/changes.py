@@ -23,40 +23,40 @@ from pool3.storage.tables import TableFile
 from udfs.changes import (
     ADDED,
     COMPARED,
-    DEAD,
-    FOUND,
+    DELETED,
+    DIGEST_SCHEMA,
     INDEXED,
     MOVED,
-    NEWS_SCHEMA,
     SAME,
+    TABLE_DIGESTS,
     digest_rows,
     mark,
     marked,
 )
 from udfs.scan import ID_SCHEMA, list_ids
 
-# How many rows of the changed files the driver holds, and sends the ids of to every task that lists
-# rows of the index.
-_MOST_HELD = 200_000
+# How many rows of the changed files the driver compares itself; every task that lists rows of the
+# index is sent their ids.
+MAX_DRIVER_ROWS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What an index lacks of its table, and holds too much.
+    """How the rows of a table differ from those of the index that was built from it.
 
     Attributes
     ----------
     files
         The files of the table that hold every new, changed or rewritten row.
     rows
-        ``image_id, shard, row, digest, found, wide, change``: of every row that was compared, where
-        it stands in the index (null: nowhere), its digest in the table (null: not there, or not
+        ``image_id, shard, row, digest, table_digest, wide, change``: of every row that was
+        compared, where it stands in the index (null: nowhere), its digest in the table (null: not there, or not
         usable), and what became of it (null: it is nowhere).
     deleted_rows
         ``image_id, shard, row`` of those that no search may find any more.
     n_added, n_moved, n_same
         How many rows are new to the index, with this vector; how many of those take the place of
-        one that dies; how many stand there as they are.
+        one that is deleted; how many stand there as they are.
     wide
         Whether float16 cannot hold a vector that is new.
     skipped_rows
@@ -74,11 +74,11 @@ class Changes:
 
     @property
     def n_deleted(self) -> int:
-        """How many rows die."""
+        """How many rows of the index are deleted."""
         return int(self.deleted_rows.num_rows)
 
     def deleted(self) -> dict[int, DeadRows]:
-        """Return the rows that die, by shard."""
+        """Return the deleted rows, by shard."""
         shards, rows = (self.deleted_rows.column(name).to_numpy() for name in ("shard", "row"))
         return {
             int(shard): np.sort(rows[shards == shard]).astype(np.uint32)
@@ -86,7 +86,7 @@ class Changes:
         }
 
     def deleted_ids(self) -> list[str]:
-        """Return the ids of the rows that die."""
+        """Return the ids of the deleted rows."""
         ids: list[str] = self.deleted_rows.column("image_id").to_pylist()
         return ids
 
@@ -115,13 +115,13 @@ def find_changes(spark: SparkSession, table: FeatureTable, base: Manifest, index
     changed = changed_files(table, base)
     files, lost = (table.files, ()) if changed is None else changed
     function = digest_rows(table, dimension=base.dimension, metric=base.metric)
-    news = map_files(spark, files, function, NEWS_SCHEMA)
+    digests = map_files(spark, files, function, DIGEST_SCHEMA)
     gone = map_files(spark, lost, list_ids(table), ID_SCHEMA)
-    if changed is not None and sum(file.rows for file in (*files, *lost)) <= _MOST_HELD:
-        compared = _few_compared(spark, news.toArrow(), gone.toArrow(), base, index)
+    if changed is not None and sum(file.rows for file in (*files, *lost)) <= MAX_DRIVER_ROWS:
+        compared = _few_compared(spark, digests.toArrow(), gone.toArrow(), base, index)
     else:
         how = "full_outer" if changed is None else "right_outer"
-        compared = _compared(news.persist(), gone if lost else None, base, index, how=how)
+        compared = _compared(digests.persist(), gone if lost else None, base, index, how=how)
     counts = {change: n for change, n, _ in compared.counts}
     return Changes(
         files=tuple(files),
@@ -137,7 +137,7 @@ def find_changes(spark: SparkSession, table: FeatureTable, base: Manifest, index
 
 @dataclass(frozen=True, kw_only=True)
 class _Compared:
-    """The rows that were compared: themselves, and what is told of them.
+    """The rows that were compared: themselves, and what they add up to.
 
     `counts` has each change, how many rows it became of, and whether one of these is wide.
     """
@@ -149,47 +149,61 @@ class _Compared:
 
 
 def _few_compared(
-    spark: SparkSession, news: pa.Table, gone: pa.Table, base: Manifest, index: str
+    spark: SparkSession, digests: pa.Table, gone: pa.Table, base: Manifest, index: str
 ) -> _Compared:
     """Compare so few rows that the driver does it: no row of the index is shuffled for them."""
-    found = news.filter(pc.field("image_id").is_valid()).select(FOUND.names).cast(FOUND)
+    table_digests = (
+        digests.filter(pc.field("image_id").is_valid())
+        .select(TABLE_DIGESTS.names)
+        .cast(TABLE_DIGESTS)
+    )
     # No digest stands beside an id that only lost files hold.
-    found = pa.concat_tables([found, gone], promote_options="default")
-    found = found.group_by("image_id").aggregate([("found", "max"), ("wide", "max")])
-    found = found.select(["image_id", "found_max", "wide_max"]).rename_columns(FOUND.names)
-    ids = found.column("image_id")
+    table_digests = pa.concat_tables([table_digests, gone], promote_options="default")
+    table_digests = table_digests.group_by("image_id").aggregate(
+        [("table_digest", "max"), ("wide", "max")]
+    )
+    table_digests = table_digests.select(
+        ["image_id", "table_digest_max", "wide_max"]
+    ).rename_columns(TABLE_DIGESTS.names)
+    ids = table_digests.column("image_id")
     indexed = indexed_rows(spark, index, base.shards, among=ids).toArrow().cast(INDEXED)
-    rows = marked(indexed.join(found, "image_id", join_type="right outer"))
+    rows = marked(indexed.join(table_digests, "image_id", join_type="right outer"))
     counted = rows.group_by("change").aggregate([([], "count_all"), ("wide", "max")])
     return _Compared(
         rows=spark.createDataFrame(rows),
-        deleted_rows=rows.filter(pc.field("change").isin([MOVED, DEAD])).select(INDEXED.names[:3]),
+        deleted_rows=rows.filter(pc.field("change").isin([MOVED, DELETED])).select(
+            INDEXED.names[:3]
+        ),
         counts=list(zip(*(column.to_pylist() for column in counted.columns), strict=True)),
-        skipped_rows=_skipped_rows(news),
+        skipped_rows=_skipped_rows(digests),
     )
 
 
 def _compared(
-    news: DataFrame, gone: DataFrame | None, base: Manifest, index: str, *, how: str
+    digests: DataFrame, gone: DataFrame | None, base: Manifest, index: str, *, how: str
 ) -> _Compared:
     """Compare on Spark; `how` the index is joined with what the table has.
 
-    Of the whole table, what it does not hold is dead; of some files, only what they held.
+    Of the whole table, what it does not have is deleted; of some files, only what they had.
     """
-    found = news.where("image_id is not null").select(FOUND.names)
+    table_digests = digests.where("image_id is not null").select(TABLE_DIGESTS.names)
     if gone is not None:
-        nothing = gone.selectExpr(
-            "image_id", "CAST(NULL AS BIGINT) AS found", "CAST(NULL AS BOOLEAN) AS wide"
+        without_digest = gone.selectExpr(
+            "image_id", "CAST(NULL AS BIGINT) AS table_digest", "CAST(NULL AS BOOLEAN) AS wide"
         )
-        grouped = found.unionByName(nothing).groupBy("image_id")
-        found = grouped.agg(F.max("found").alias("found"), F.max("wide").alias("wide"))
-    indexed = indexed_rows(news.sparkSession, index, base.shards)
-    joined = indexed.join(found, on="image_id", how=how)
+        grouped = table_digests.unionByName(without_digest).groupBy("image_id")
+        table_digests = grouped.agg(
+            F.max("table_digest").alias("table_digest"), F.max("wide").alias("wide")
+        )
+    indexed = indexed_rows(digests.sparkSession, index, base.shards)
+    joined = indexed.join(table_digests, on="image_id", how=how)
     rows = joined.mapInArrow(mark, from_arrow_schema(COMPARED)).persist()
     counted = rows.groupBy("change").agg(F.count("*"), F.max("wide")).collect()
-    deleted_rows = rows.where(F.col("change").isin(MOVED, DEAD)).select(INDEXED.names[:3]).toArrow()
-    skipped_rows = _skipped_rows(news.where("image_id is null").toArrow())
-    news.unpersist()
+    deleted_rows = (
+        rows.where(F.col("change").isin(MOVED, DELETED)).select(INDEXED.names[:3]).toArrow()
+    )
+    skipped_rows = _skipped_rows(digests.where("image_id is null").toArrow())
+    digests.unpersist()
     return _Compared(
         rows=rows,
         deleted_rows=deleted_rows,
@@ -198,8 +212,8 @@ def _compared(
     )
 
 
-def _skipped_rows(news: pa.Table) -> SkippedRows:
+def _skipped_rows(digests: pa.Table) -> SkippedRows:
     skipped_rows = SkippedRows()
-    for text in news.column("skipped_rows").drop_null().to_pylist():
+    for text in digests.column("skipped_rows").drop_null().to_pylist():
         skipped_rows.merge(SkippedRows.from_dict(json.loads(text)))
     return skipped_rows

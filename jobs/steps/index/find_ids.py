@@ -16,38 +16,38 @@ from udfs.find_ids import PATH_SCHEMA, find_ids
 
 
 def files_with_ids(
-    spark: SparkSession, held: Holdings, ids: Set[str]
+    spark: SparkSession, stored: Holdings, ids: Set[str]
 ) -> dict[str, list[str] | None]:
     """Return the files of ids and of samples that hold some ids, with these.
 
     None stands for the ids where a file cannot be read, so that it may hold any.
     """
-    found = _sample_holders(held, ids)
-    paths = [path for path in sorted(held.objects) if _is_of_ids(path)]
+    files = _sample_files_with_ids(stored, ids)
+    paths = [path for path in sorted(stored.objects) if _is_of_ids(path)]
     if paths:
         wanted = spark.sparkContext.broadcast(ids)
         n_tasks = min(len(paths), 4 * spark.sparkContext.defaultParallelism)
         frame = spread(spark, pa.table({"path": paths}), PATH_SCHEMA, n_tasks)
-        function = find_ids(held.index_uri, wanted)
+        function = find_ids(stored.index_uri, wanted)
         for task in gather(frame, function, label="looking for ids"):
-            found[task["path"]] = task["ids"]
-    return found
+            files[task["path"]] = task["ids"]
+    return files
 
 
 def _is_of_ids(path: str) -> bool:
     return path.startswith("shards/") and path.endswith("/ids.arrow")
 
 
-def _sample_holders(held: Holdings, ids: Set[str]) -> dict[str, list[str] | None]:
-    found: dict[str, list[str] | None] = {}
-    for path, stored in held.objects.items():
+def _sample_files_with_ids(stored: Holdings, ids: Set[str]) -> dict[str, list[str] | None]:
+    files: dict[str, list[str] | None] = {}
+    for path, item in stored.objects.items():
         if path.startswith("snapshots/") and "/samples-" in path:
             try:
-                samples = SampleQueries.from_bytes(storage.fetch(stored.uri))
+                samples = SampleQueries.from_bytes(storage.fetch(item.uri))
             except InvalidIndex:
-                found[path] = None
+                files[path] = None
                 continue
-            held_ids = sorted(ids & set(samples.ids))
-            if held_ids:
-                found[path] = held_ids
-    return found
+            contained = sorted(ids & set(samples.ids))
+            if contained:
+                files[path] = contained
+    return files

@@ -45,7 +45,7 @@ def query_frame(spark: SparkSession, where: str, snapshot: Snapshot) -> DataFram
     Raises
     ------
     UsageError
-        There are no queries at `where`, they cannot be asked of this index, or an id stands twice.
+        There are no queries at `where`, they do not fit this index, or an id stands twice.
     """
     opened = open_queries(where)
     if isinstance(opened, QueryTable):
