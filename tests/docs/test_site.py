@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import pool3
 from tests.conftest import REPOSITORY
 
 # What a browser fetches by itself; a link that a reader follows is none of it.
@@ -55,6 +57,13 @@ def test_its_reference_has_the_docstrings(site: Path) -> None:
     text = (site / "reference" / "python.html").read_text("utf-8")
     for anchor in ("pool3.open", "pool3.Index.search", "pool3.Hits.to_pandas"):
         assert f'id="{anchor}"' in text
+
+
+def test_its_reference_spells_out_the_options_of_a_search(site: Path) -> None:
+    text = (site / "reference" / "python.html").read_text("utf-8")
+    assert "Unpack" not in text
+    described = set(re.findall(r"<code>(\w+)</code>", text))
+    assert set(inspect.signature(pool3.Index.search).parameters) - {"self"} <= described
 
 
 def test_it_holds_the_pictures_that_pages_show(site: Path) -> None:
