@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pyspark.sql import SparkSession
 
 from jobs.options.evaluate_index import JOB, EvaluateConfig, arg_parser
-from jobs.options.shared import BYTES_A_MB
 from jobs.runtime.report import Report
 from jobs.runtime.run import gated, since_start
 from jobs.steps.gates import require_sample_recall
@@ -37,7 +36,7 @@ def run(spark: SparkSession, config: EvaluateConfig) -> Report:
     if not manifest.rows:
         raise UsageError(f"expected an index with rows to evaluate, found none in {snapshot.uri}")
     efforts = efforts_by_k(manifest, config.recall, config.rerank, config.search_k)
-    index = GroupedSnapshot.of(snapshot, config.max_task_mb * BYTES_A_MB)
+    index = GroupedSnapshot.of(snapshot, config.max_task_bytes)
     evaluation = Evaluation(spark, index)
     report.model_id = manifest.model_id
     report.details.update(snapshot_id=manifest.snapshot_id, rows=manifest.rows)
@@ -48,7 +47,7 @@ def run(spark: SparkSession, config: EvaluateConfig) -> Report:
         true = evaluation.true_distances(queries, max(efforts))
     with report.timed("search"):
         hits = {k: evaluation.search(queries, effort) for k, effort in efforts.items()}
-    recall = {k: Estimate.of(true.shares_found(hits_of_k, k)) for k, hits_of_k in hits.items()}
+    recall = {k: Estimate.of(true.recalls(hits_of_k, k)) for k, hits_of_k in hits.items()}
     for k, estimate in recall.items():
         if estimate is not None:
             log.info("recall@%s %.4f (%.4f to %.4f)", k, estimate.mean, estimate.low, estimate.high)

@@ -20,7 +20,7 @@ from jobs.steps.index.find_ids import files_with_ids
 from jobs.steps.index.forget import delete_files, require_forgotten, rewrite_without
 from pool3.index.snapshots.gates import Gates
 from pool3.index.snapshots.next import NextSnapshot
-from pool3.index.snapshots.retention import holdings
+from pool3.index.snapshots.retention import list_index
 from pool3.index.snapshots.snapshot import open_snapshot
 
 __all__ = ["arg_parser", "main", "run"]
@@ -37,7 +37,7 @@ def run(spark: SparkSession, config: ForgetConfig) -> Report:
     base = open_snapshot(config.output_uri)
     report.seconds["startup"] = since_start()
     report.model_id = base.manifest.model_id
-    before = holdings(base.uri)
+    before = list_index(base.uri)
     files = files_with_ids(spark, before, ids)
     if files:
         manifest = rewrite_without(spark, base, upcoming, ids, files.keys())
@@ -45,7 +45,7 @@ def run(spark: SparkSession, config: ForgetConfig) -> Report:
         report.counts.update(ok=manifest.rows, gone=base.manifest.rows - manifest.rows)
         report.details["snapshot_id"] = manifest.snapshot_id
         report.details.update(
-            delete_files(before, holdings(base.uri), files.keys(), manifest.snapshot_id)
+            delete_files(before, list_index(base.uri), files.keys(), manifest.snapshot_id)
         )
     require_forgotten(spark, base.uri, ids)
     _fill(report, len(ids), len({name for names in files.values() for name in names or ()}))

@@ -82,7 +82,7 @@ class TrueDistances:
         kept = together[:, :width]
         return TrueDistances(np.where(kept <= radius[:, None], kept, np.inf), radius)
 
-    def shares_found(self, answers: Sequence[Hits], k: int) -> list[float]:
+    def recalls(self, answers: Sequence[Hits], k: int) -> list[float]:
         """Return for each query the share of its k nearest that was found.
 
         With fewer than k rows to find, of those there are. Queries without any, and those of which
@@ -91,7 +91,7 @@ class TrueDistances:
         Examples
         --------
         >>> true = TrueDistances(np.array([[0.1, 0.2, 0.2]]), np.array([0.2]))
-        >>> true.shares_found([[("a", 0.1), ("b", 0.2), ("c", 0.3)]], 3)
+        >>> true.recalls([[("a", 0.1), ("b", 0.2), ("c", 0.3)]], 3)
         [0.6666666666666666]
         """
         known = np.isfinite(self.distances[:, :k]).sum(axis=1)

@@ -19,8 +19,8 @@ import pool3
 from jobs.runtime.prometheus import prometheus_text
 from jobs.runtime.report import OUTCOMES, SCHEMA_VERSION, Report
 from tests.contract.pinned import check, key_paths, section
-from tests.dead_rows import add_tombstones
 from tests.small_index import build_index
+from tests.tombstones import add_tombstones
 
 Captured = pytest.CaptureFixture[str]
 VECTORS = np.random.default_rng(1).standard_normal((240, 8)).astype(np.float32)

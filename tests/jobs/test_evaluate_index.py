@@ -15,9 +15,9 @@ from pyspark.sql import SparkSession
 from jobs import evaluate_index
 from jobs.evaluate_index import run
 from jobs.options.evaluate_index import EvaluateConfig
-from tests.dead_rows import add_tombstones
 from tests.jobs.test_build_index import varied_vectors
 from tests.small_index import build_index
+from tests.tombstones import add_tombstones
 
 N = 240
 

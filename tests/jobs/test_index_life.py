@@ -21,7 +21,7 @@ from jobs.options.publish_index import PublishConfig
 from jobs.runtime.report import Report
 from pool3 import storage
 from pool3.index.snapshots.publication import newest_published
-from pool3.index.snapshots.retention import holdings
+from pool3.index.snapshots.retention import list_index
 from tests.jobs.index_tables import LakeTable, some_vectors
 
 Rows = dict[str, tuple[np.ndarray, str]]
@@ -140,7 +140,7 @@ class Life:
         self._took(report, before)
 
     def go_back(self) -> None:
-        number = self._random.choice(sorted(holdings(self.index).manifests))
+        number = self._random.choice(sorted(list_index(self.index).manifests))
         publish_index.run(PublishConfig(index=self.index, snapshot=number))
         self.published = number
 
@@ -175,7 +175,7 @@ class Life:
 
     def check(self) -> None:
         assert newest_published(self.index) == self.published, self.steps
-        there = sorted(holdings(self.index).manifests)
+        there = sorted(list_index(self.index).manifests)
         for number in {self.published, *there[-2:]} & set(self.snapshots):
             self._check_snapshot(number)
 

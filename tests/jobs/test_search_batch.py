@@ -15,13 +15,14 @@ from pyspark.sql import SparkSession
 
 import pool3
 from jobs import search_batch
+from jobs.options import shared
 from jobs.options.search_batch import SearchConfig
 from jobs.search_batch import run
 from pool3.errors import UsageError
 from pool3.models.directory import copy_model, read_model
-from tests.dead_rows import add_tombstones
 from tests.jobs.test_build_index import varied_vectors
 from tests.small_index import build_index
+from tests.tombstones import add_tombstones
 
 
 def write_queries(folder: Path, ids: list[str | None], vectors: list[object]) -> str:
@@ -54,7 +55,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_answers_are_those_of_the_query_module(
     spark: SparkSession, tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_batch, "BYTES_A_MB", 1 << 10)
+    monkeypatch.setattr(shared, "BYTES_A_MB", 1 << 10)
     queries = varied_vectors(90, seed=11)
     ids = [f"q {number}" for number in range(90)]
     folder = write_queries(tmp_path / "queries", list(ids), queries.tolist())

@@ -18,7 +18,7 @@ from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows
 from pool3.index.changes import changed_files
 from pool3.index.format.manifest import Manifest
-from pool3.index.shards.tombstones import DeadRows
+from pool3.index.shards.tombstones import DeletedRows
 from pool3.storage.tables import TableFile
 from udfs.changes import (
     ADDED,
@@ -50,8 +50,8 @@ class Changes:
         The files of the table that hold every new, changed or rewritten row.
     rows
         ``image_id, shard, row, digest, table_digest, wide, change``: of every row that was
-        compared, where it stands in the index (null: nowhere), its digest in the table (null: not there, or not
-        usable), and what became of it (null: it is nowhere).
+        compared, where it stands in the index (null: nowhere), its digest in the table (null: not
+        there, or not usable), and what became of it (null: it is nowhere).
     deleted_rows
         ``image_id, shard, row`` of those that no search may find any more.
     n_added, n_moved, n_same
@@ -77,7 +77,7 @@ class Changes:
         """How many rows of the index are deleted."""
         return int(self.deleted_rows.num_rows)
 
-    def deleted(self) -> dict[int, DeadRows]:
+    def deleted(self) -> dict[int, DeletedRows]:
         """Return the deleted rows, by shard."""
         shards, rows = (self.deleted_rows.column(name).to_numpy() for name in ("shard", "row"))
         return {

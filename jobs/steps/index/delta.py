@@ -30,7 +30,7 @@ from pool3.index.changes import table_id
 from pool3.index.format.manifest import Manifest, TableEntry
 from pool3.index.recall.measure import stored_samples
 from pool3.index.reduction import Reduction
-from pool3.index.shards.tombstones import add_tombstones_all, numbered
+from pool3.index.shards.tombstones import add_tombstones_all, renumbered
 from pool3.index.snapshots.snapshot import Snapshot, open_snapshot
 
 
@@ -81,7 +81,7 @@ def _delta_manifest(
     with timed("build"):
         built = _added_shards(spark, plan, base, reduction, changes)
     new = [built.shards[number] for number in sorted(built.shards)]
-    shards, metadata = refresh_from_table(spark, plan, numbered([*carried_on, *new]))
+    shards, metadata = refresh_from_table(spark, plan, renumbered([*carried_on, *new]))
     if tuple(shards) == base.shards:
         return None
     rows = sum(entry.live for entry in shards)

@@ -11,12 +11,12 @@ from jobs.steps.tasks import gather, spread
 from pool3 import storage
 from pool3.errors import InvalidIndex
 from pool3.index.recall.samples import SampleQueries
-from pool3.index.snapshots.retention import Holdings
+from pool3.index.snapshots.retention import IndexListing
 from udfs.find_ids import PATH_SCHEMA, find_ids
 
 
 def files_with_ids(
-    spark: SparkSession, stored: Holdings, ids: Set[str]
+    spark: SparkSession, stored: IndexListing, ids: Set[str]
 ) -> dict[str, list[str] | None]:
     """Return the files of ids and of samples that hold some ids, with these.
 
@@ -38,7 +38,7 @@ def _is_of_ids(path: str) -> bool:
     return path.startswith("shards/") and path.endswith("/ids.arrow")
 
 
-def _sample_files_with_ids(stored: Holdings, ids: Set[str]) -> dict[str, list[str] | None]:
+def _sample_files_with_ids(stored: IndexListing, ids: Set[str]) -> dict[str, list[str] | None]:
     files: dict[str, list[str] | None] = {}
     for path, item in stored.objects.items():
         if path.startswith("snapshots/") and "/samples-" in path:

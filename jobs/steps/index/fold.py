@@ -11,7 +11,7 @@ from pool3.features.vacuum import keep_since
 from pool3.index.format.manifest import Manifest
 from pool3.index.shards.sizing import ShardCosts, plan_shards
 from pool3.index.snapshots.next import NextSnapshot
-from pool3.index.snapshots.retention import delete_expired, holdings, staying
+from pool3.index.snapshots.retention import delete_expired, list_index, retained_snapshots
 from pool3.index.snapshots.snapshot import Snapshot
 from udfs.shards import ShardSettings
 
@@ -56,8 +56,8 @@ def delete_expired_snapshots(
         ``snapshots`` that stayed and that expired, and what was ``freed``, for the report.
     """
     cutoff = keep_since(grace_hours)
-    stored = holdings(index)
-    stay = staying(stored, newest=keep_snapshots, since=cutoff)
+    stored = list_index(index)
+    stay = retained_snapshots(stored, newest=keep_snapshots, since=cutoff)
     deleted = delete_expired(stored, stay, before=cutoff)
     sizes = {item.uri: item.size for item in stored.objects.values()}
     return {

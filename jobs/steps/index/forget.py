@@ -14,9 +14,9 @@ from pool3.errors import Pool3Error
 from pool3.features.vacuum import keep_since
 from pool3.index.format.manifest import EVIDENCE, IDS, Manifest, ShardEntry
 from pool3.index.recall.measure import stored_samples
-from pool3.index.shards.tombstones import numbered
+from pool3.index.shards.tombstones import renumbered
 from pool3.index.snapshots.next import NextSnapshot
-from pool3.index.snapshots.retention import Holdings, delete_expired, holdings
+from pool3.index.snapshots.retention import IndexListing, delete_expired, list_index
 from pool3.index.snapshots.snapshot import Snapshot
 from udfs.shards import ShardSettings
 
@@ -46,7 +46,7 @@ def rewrite_without(
     ]
     manifest = upcoming.without(
         base.manifest,
-        numbered([_unmeasured(entry) for entry in entries if entry is not None]),
+        renumbered([_unmeasured(entry) for entry in entries if entry is not None]),
     )
     before = stored_samples(base.uri, base.manifest)
     if before is None:
@@ -82,7 +82,7 @@ def _unmeasured(entry: ShardEntry) -> ShardEntry:
 
 
 def delete_files(
-    before: Holdings, after: Holdings, files: Set[str], number: int
+    before: IndexListing, after: IndexListing, files: Set[str], number: int
 ) -> dict[str, object]:
     """Expire the snapshots that name files with forgotten pictures, and delete what nobody names.
 
@@ -121,7 +121,7 @@ def require_forgotten(spark: SparkSession, index: str, ids: Set[str]) -> None:
     Pool3Error
         When one holds them, or cannot be read.
     """
-    remaining = files_with_ids(spark, holdings(index), ids)
+    remaining = files_with_ids(spark, list_index(index), ids)
     if remaining:
         raise Pool3Error(
             f"expected no file of {index} to hold the pictures, found {len(remaining)} that do or "

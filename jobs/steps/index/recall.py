@@ -12,9 +12,9 @@ from pyspark.sql import SparkSession
 from jobs.steps.tasks import gather_shards
 from pool3.index.format.json_fields import Fields
 from pool3.index.format.manifest import EVIDENCE, FileEntry, Manifest
-from pool3.index.recall.measure import curved, with_levels
+from pool3.index.recall.measure import with_curve, with_levels
 from pool3.index.recall.picker import SamplePicker
-from pool3.index.recall.samples import Neighbours, SampleQueries, merged_exact, updated
+from pool3.index.recall.samples import Neighbours, SampleQueries, merge_neighbours, update_samples
 from pool3.index.snapshots.snapshot import Snapshot
 from udfs.recall import SampleSearch, pick_stored, search_samples
 
@@ -55,10 +55,10 @@ def with_recall(
     )
     manifest, neighbours = _with_evidence(spark, search)
     if before is None:
-        samples = SampleQueries(tuple(picked[0]), picked[1], merged_exact(neighbours))
+        samples = SampleQueries(tuple(picked[0]), picked[1], merge_neighbours(neighbours))
     else:
-        samples = updated(before, neighbours, deleted_ids)
-    return curved(snapshot.uri, manifest, samples)
+        samples = update_samples(before, neighbours, deleted_ids)
+    return with_curve(snapshot.uri, manifest, samples)
 
 
 def _with_evidence(spark: SparkSession, search: SampleSearch) -> tuple[Manifest, list[Neighbours]]:

@@ -80,7 +80,7 @@ def collect(
     ids, queries
         s ids of the samples, whose own rows are left out, and float32, (s, d).
     part
-        The samples' exact neighbours in this shard (`pool3.index.recall.samples.exact_part`).
+        The samples' exact neighbours in this shard (`pool3.index.recall.samples.exact_neighbours`).
     entries
         Leaf entries of each level in this shard, ascending (`ShardEntry.search_k`).
     metric

@@ -18,7 +18,7 @@ from pool3.index.recall.collect import collect
 from pool3.index.recall.estimate import ShardEvidence, measure
 from pool3.index.recall.evidence import Evidence
 from pool3.index.recall.levels import added_search_k, levels, shard_search_k
-from pool3.index.recall.samples import Neighbours, SampleQueries, exact_part, merged_exact
+from pool3.index.recall.samples import Neighbours, SampleQueries, exact_neighbours, merge_neighbours
 from pool3.index.shards.reader import ShardReader
 from pool3.index.shards.tombstones import live_mask
 from pool3.index.snapshots.snapshot import Snapshot
@@ -80,7 +80,7 @@ def search_shard(
     """
     reduction = snapshot.reduction
     metric = reduction.metric
-    part = exact_part(reader, ids, queries, metric, within=within)
+    part = exact_neighbours(reader, ids, queries, metric, within=within)
     evidence = collect(
         reader, reduction, ids, queries, part, entries=reader.entry.search_k, metric=metric
     )
@@ -89,7 +89,7 @@ def search_shard(
     return file, part
 
 
-def curved(index_uri: str, manifest: Manifest, samples: SampleQueries) -> Manifest:
+def with_curve(index_uri: str, manifest: Manifest, samples: SampleQueries) -> Manifest:
     """Return a manifest with the recall that its shards' evidence gives, and store the samples."""
     shards = [
         ShardEvidence(shard, _evidence(index_uri, shard), live_mask(index_uri, shard))
@@ -148,5 +148,5 @@ def with_recall(
         file, part = search_shard(measured, reader, ids, queries)
         shards.append(replace(shard, files={**shard.files, EVIDENCE: file}))
         parts.append(part)
-    samples = SampleQueries(tuple(ids), queries, merged_exact(parts))
-    return curved(snapshot.uri, replace(levelled, shards=tuple(shards)), samples)
+    samples = SampleQueries(tuple(ids), queries, merge_neighbours(parts))
+    return with_curve(snapshot.uri, replace(levelled, shards=tuple(shards)), samples)

@@ -1,8 +1,8 @@
 """Sample queries of an index, and what is known of their true neighbours.
 
-Each shard tells the exact neighbours of every sample among its own rows (`exact_part`); merged,
-these are the neighbours in the whole index (`merged_exact`). When rows are added and others die,
-only what changed is looked at (`updated`): the lists stay exact as far as they reach.
+Each shard tells the exact neighbours of every sample among its own rows (`exact_neighbours`); merged,
+these are the neighbours in the whole index (`merge_neighbours`). When rows are added and others die,
+only what changed is looked at (`update_samples`): the lists stay exact as far as they reach.
 
 Deliberately not here: what a search finds of them (`evidence`, `estimate`).
 """
@@ -26,7 +26,7 @@ from pool3.vectors.exact import exact_nearest
 
 #: How many neighbours of each sample are kept: so many that, when half of them have died,
 #: recall@100 can still be measured.
-KNOWN = 200
+MAX_NEIGHBOURS = 200
 
 Queries = npt.NDArray[np.float32]
 
@@ -38,11 +38,11 @@ class Neighbours:
     Attributes
     ----------
     keys
-        uint64, (s, KNOWN): `sample_key` of their ids, nearest first, 0 where there is none. Two of
+        uint64, (s, MAX_NEIGHBOURS): `sample_key` of their ids, nearest first, 0 where there is none. Two of
         a million ids have one key with a probability of 3 in 10^8; a row is then taken for dead
         that is not.
     distances
-        float64, (s, KNOWN): as a person reads them, ascending, infinite where there is none.
+        float64, (s, MAX_NEIGHBOURS): as a person reads them, ascending, infinite where there is none.
     radius
         float64, (s,): each row that is nearer than this is known. Infinite where all rows are.
     """
@@ -76,7 +76,7 @@ class Neighbours:
         return {"keys": self.keys, "distances": self.distances, "radius": self.radius}
 
 
-def exact_part(
+def exact_neighbours(
     reader: ShardReader,
     ids: Sequence[str],
     queries: Queries,
@@ -102,7 +102,7 @@ def exact_part(
         queries,
         reader.vectors,
         metric,
-        most=KNOWN,
+        most=MAX_NEIGHBOURS,
         own_rows=np.array([-1 if row is None else row for row in own], dtype=np.int64),
         live=reader.live,
         within=within,
@@ -114,18 +114,18 @@ def exact_part(
     return Neighbours(keys, found.distances, found.radius)
 
 
-def merged_exact(parts: Sequence[Neighbours]) -> Neighbours:
+def merge_neighbours(parts: Sequence[Neighbours]) -> Neighbours:
     """Merge what is known of different rows of one index; at least one part."""
     together = _sorted(
         np.concatenate([part.keys for part in parts], axis=1),
         np.concatenate([part.distances for part in parts], axis=1),
         np.min([part.radius for part in parts], axis=0),
     )
-    more = np.isfinite(together.distances[:, KNOWN:]).any(axis=1)
-    last = together.distances[:, KNOWN - 1]
+    more = np.isfinite(together.distances[:, MAX_NEIGHBOURS:]).any(axis=1)
+    last = together.distances[:, MAX_NEIGHBOURS - 1]
     return Neighbours(
-        np.ascontiguousarray(together.keys[:, :KNOWN]),
-        np.ascontiguousarray(together.distances[:, :KNOWN]),
+        np.ascontiguousarray(together.keys[:, :MAX_NEIGHBOURS]),
+        np.ascontiguousarray(together.distances[:, :MAX_NEIGHBOURS]),
         np.where(more, np.minimum(together.radius, last), together.radius),
     )
 
@@ -205,7 +205,7 @@ class SampleQueries:
             near = Neighbours(tensors["keys"], tensors["distances"], tensors["radius"])
         except (KeyError, ValueError) as error:
             raise InvalidIndex(f"these are no sample queries: {error}") from error
-        shape = (len(ids), KNOWN)
+        shape = (len(ids), MAX_NEIGHBOURS)
         if near.keys.shape != shape or near.distances.shape != shape or len(queries) != len(ids):
             raise InvalidIndex(
                 f"{len(ids)} sample queries must have neighbours of shape {shape}; found "
@@ -214,7 +214,7 @@ class SampleQueries:
         return cls(ids, queries, near)
 
 
-def updated(
+def update_samples(
     samples: SampleQueries, added: Sequence[Neighbours], dead_ids: Collection[str]
 ) -> SampleQueries:
     """Bring samples up to date with an index that changed.
@@ -224,10 +224,10 @@ def updated(
     samples
         As the base snapshot has them.
     added
-        What `exact_part` found in each shard that was added since.
+        What `exact_neighbours` found in each shard that was added since.
     dead_ids
         Ids of the rows of the base's shards that died since; one whose vector changed is among
         them, and comes back with the shard that was added.
     """
     kept = samples.neighbours.without(dead_ids)
-    return replace(samples, neighbours=merged_exact([kept, *added]))
+    return replace(samples, neighbours=merge_neighbours([kept, *added]))

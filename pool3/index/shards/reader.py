@@ -70,7 +70,7 @@ class ShardReader:
     def _file(self, kind: str) -> Path:
         """Return the path of a file that stays on disk as long as this reader lives."""
         if kind not in self._files:
-            self._files[kind] = self._stored.hold(kind)
+            self._files[kind] = self._stored.pin(kind)
         return self._files[kind].path
 
     @property

@@ -19,10 +19,10 @@ from pool3.index.format.manifest import TOMBSTONES, ShardEntry
 from pool3.index.format.npy import read_array
 from pool3.index.snapshots.store import store_bytes
 
-DeadRows = npt.NDArray[np.uint32]
+DeletedRows = npt.NDArray[np.uint32]
 
 
-def dead_rows(index_uri: str, entry: ShardEntry) -> DeadRows:
+def deleted_rows(index_uri: str, entry: ShardEntry) -> DeletedRows:
     """Return the dead rows of a shard, uint32, ascending.
 
     Raises
@@ -47,12 +47,17 @@ def dead_rows(index_uri: str, entry: ShardEntry) -> DeadRows:
 def live_mask(index_uri: str, entry: ShardEntry) -> npt.NDArray[np.bool_]:
     """Return which rows of a shard a search may find: bool, (rows,)."""
     live = np.ones(entry.rows, dtype=np.bool_)
-    live[dead_rows(index_uri, entry)] = False
+    live[deleted_rows(index_uri, entry)] = False
     return live
 
 
 def add_tombstones(
-    index_uri: str, entry: ShardEntry, rows: Sequence[int] | DeadRows, *, snapshot: int, unique: str
+    index_uri: str,
+    entry: ShardEntry,
+    rows: Sequence[int] | DeletedRows,
+    *,
+    snapshot: int,
+    unique: str,
 ) -> ShardEntry:
     """Store a shard's tombstones with more rows among them; returns its new entry.
 
@@ -65,7 +70,7 @@ def add_tombstones(
     unique
         A name that no other attempt uses.
     """
-    dead = np.union1d(dead_rows(index_uri, entry), np.asarray(rows, dtype=np.uint32))
+    dead = np.union1d(deleted_rows(index_uri, entry), np.asarray(rows, dtype=np.uint32))
     if len(dead) == entry.dead:
         return entry
     buffer = io.BytesIO()
@@ -78,7 +83,7 @@ def add_tombstones(
 def add_tombstones_all(
     index_uri: str,
     entries: Sequence[ShardEntry],
-    dead: Mapping[int, DeadRows],
+    dead: Mapping[int, DeletedRows],
     *,
     snapshot: int,
     unique: str,
@@ -93,6 +98,6 @@ def add_tombstones_all(
     return [entry for entry in buried if entry.live]
 
 
-def numbered(entries: Sequence[ShardEntry]) -> tuple[ShardEntry, ...]:
+def renumbered(entries: Sequence[ShardEntry]) -> tuple[ShardEntry, ...]:
     """Return shards with their positions as their numbers, as a manifest wants them."""
     return tuple(replace(entry, number=number) for number, entry in enumerate(entries))

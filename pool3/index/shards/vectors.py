@@ -80,7 +80,7 @@ class StoredVectors:
             return self._fetched()
 
     def _mapped(self) -> npt.NDArray[Any]:
-        held = self._files.hold(self._file)
+        held = self._files.pin(self._file)
         vectors = read_array(held.path, self._name, mmap_mode="r")
         self._expect(dtype=vectors.dtype.name, shape=vectors.shape)
         self._held = held

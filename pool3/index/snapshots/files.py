@@ -81,7 +81,7 @@ class IndexFiles:
         """Return the canonical uri of a file."""
         return storage.join(self.index_uri, file.path)
 
-    def hold(self, file: FileEntry) -> storage.PinnedFile:
+    def pin(self, file: FileEntry) -> storage.PinnedFile:
         """Return a file on local disk that stays there while it is held.
 
         Raises
@@ -99,14 +99,14 @@ class IndexFiles:
             )
 
     def read(self, file: FileEntry) -> bytes:
-        """Return the bytes of a file; raises as `hold` does, except that it needs no room."""
+        """Return the bytes of a file; raises as `pin` does, except that it needs no room."""
         with self._explained(file):
             return storage.verified_bytes(
                 self.uri_of(file), sha256=file.sha256, size=file.bytes, max_bytes=self._max_bytes
             )
 
     def read_ranges(self, file: FileEntry, starts: Sequence[int], length: int) -> bytes:
-        """Return ranges of equal length of a file in a bucket; raises as `hold` does."""
+        """Return ranges of equal length of a file in a bucket; raises as `pin` does."""
         with self._explained(file):
             return storage.fetch_ranges(self.uri_of(file), starts, length)
 
@@ -128,7 +128,7 @@ class IndexFiles:
 
 
 def stored_reduction(files: IndexFiles, manifest: Manifest) -> Reduction:
-    """Return the reduction of a snapshot; raises as `IndexFiles.hold` does."""
+    """Return the reduction of a snapshot; raises as `IndexFiles.pin` does."""
     entry = manifest.reduction
     if entry.file is None:
         return Reduction(manifest.metric, manifest.dimension)

@@ -1,4 +1,4 @@
-"""Which snapshots of an index stay, and what no staying snapshot names any more.
+"""Which snapshots of an index stay, and what no retained snapshot names any more.
 
 A snapshot stays when it is published, is among the newest, or was so not long ago: a reader that
 opened it then may still be reading, and a run that began from it may still be writing.
@@ -28,7 +28,7 @@ _OURS = ("snapshots/", "shards/", "metadata/", "models/")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holdings:
+class IndexListing:
     """Everything that an index's folder held at one time.
 
     Attributes
@@ -70,7 +70,7 @@ class Holdings:
         return paths
 
 
-def holdings(index_uri: str) -> Holdings:
+def list_index(index_uri: str) -> IndexListing:
     """List an index's folder and read all manifests in it.
 
     Raises
@@ -85,14 +85,14 @@ def holdings(index_uri: str) -> Holdings:
     objects = {_path(index_uri, found.uri): found for found in listed}
     numbers = sorted(int(match[1]) for path in objects if (match := _MANIFEST.fullmatch(path)))
     manifests = {number: read_manifest(index_uri, number) for number in numbers}
-    return Holdings(index_uri=index_uri, objects=objects, manifests=manifests)
+    return IndexListing(index_uri=index_uri, objects=objects, manifests=manifests)
 
 
 def _path(index_uri: str, uri: str) -> str:
     return uri.removeprefix(index_uri.rstrip("/") + "/")
 
 
-def staying(held: Holdings, *, newest: int, since: datetime) -> set[int]:
+def retained_snapshots(held: IndexListing, *, newest: int, since: datetime) -> set[int]:
     """Return the snapshots that stay.
 
     Parameters
@@ -114,8 +114,8 @@ def staying(held: Holdings, *, newest: int, since: datetime) -> set[int]:
     return stay & set(held.manifests)
 
 
-def delete_expired(held: Holdings, stay: Collection[int], *, before: datetime) -> list[str]:
-    """Delete what no staying snapshot needs; returns the uris.
+def delete_expired(held: IndexListing, stay: Collection[int], *, before: datetime) -> list[str]:
+    """Delete what no retained snapshot needs; returns the uris.
 
     The manifests go first: a run that dies in between leaves files that nobody names.
 

@@ -64,9 +64,9 @@ class StoredShard:
         """Return the canonical uri of a file, by its kind in `ShardEntry.files`."""
         return self.snapshot.files.uri_of(self.entry.files[kind])
 
-    def hold(self, kind: str) -> storage.PinnedFile:
-        """Return a file on local disk; raises as `IndexFiles.hold` does."""
-        return self.snapshot.files.hold(self.entry.files[kind])
+    def pin(self, kind: str) -> storage.PinnedFile:
+        """Return a file on local disk; raises as `IndexFiles.pin` does."""
+        return self.snapshot.files.pin(self.entry.files[kind])
 
     def require(self, kind: str, what: str, expected: object, actual: object) -> None:
         """Raise `InvalidIndex` unless a file is what the manifest states."""

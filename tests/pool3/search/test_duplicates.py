@@ -18,7 +18,7 @@ from pool3.search.duplicates import (
     representatives,
 )
 from pool3.vectors.distances import distances
-from tests.dead_rows import add_tombstones
+from tests.tombstones import add_tombstones
 
 
 def clumps(n: int, dimension: int = 150, seed: int = 0) -> np.ndarray:

@@ -15,7 +15,7 @@ from pool3.search.evaluate import (
     precision,
     without_own,
 )
-from tests.dead_rows import add_tombstones
+from tests.tombstones import add_tombstones
 
 
 def hits(*distances):
@@ -28,16 +28,16 @@ def test_shares_by_hand():
         np.array([0.2, np.inf, np.inf, 0.4]),
     )
     found = [hits(0.1, 0.2, 0.25), hits(0.5), hits(), hits(0.3, 0.4, 0.4)]
-    assert true.shares_found(found, 1) == [1, 0, 1]
+    assert true.recalls(found, 1) == [1, 0, 1]
     # The second knows all there are; of the last only two of three are known.
-    assert true.shares_found(found, 3) == [2 / 3, 1 / 2]
-    assert true.shares_found([hits(0.2, 0.2, 0.2), *found[1:]], 3)[0] == 1  # ties are no errors
+    assert true.recalls(found, 3) == [2 / 3, 1 / 2]
+    assert true.recalls([hits(0.2, 0.2, 0.2), *found[1:]], 3)[0] == 1  # ties are no errors
 
 
 def test_negative_distances_have_slack_too():
     true = TrueDistances(np.array([[-3.0]]), np.array([-3.0]))
-    assert true.shares_found([hits(-3.0 + 1e-12)], 1) == [1]
-    assert true.shares_found([hits(-2.9)], 1) == [0]
+    assert true.recalls([hits(-3.0 + 1e-12)], 1) == [1]
+    assert true.recalls([hits(-2.9)], 1) == [0]
 
 
 @given(st.integers(0, 100), st.integers(1, 6))

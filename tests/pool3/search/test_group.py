@@ -17,7 +17,7 @@ from pool3.search.group import (
     possible_winners,
     shard_groups,
 )
-from tests.dead_rows import add_tombstones
+from tests.tombstones import add_tombstones
 
 
 def vectors_with_ties(n: int, dimension: int = 200, seed: int = 3) -> np.ndarray:

@@ -13,9 +13,9 @@ from pool3.index.format.recall_curve import MEASURED_KS, RecallCurve, RecallPoin
 from pool3.index.recall.estimate import RERANKS, ShardEvidence, measure
 from pool3.index.recall.evidence import Evidence
 from pool3.index.recall.levels import added_search_k, levels, shard_search_k
-from pool3.index.recall.measure import curved, stored_samples, with_levels, with_recall
+from pool3.index.recall.measure import stored_samples, with_curve, with_levels, with_recall
 from pool3.index.recall.picker import SamplePicker, sample_keys
-from pool3.index.recall.samples import KNOWN, Neighbours, SampleQueries, updated
+from pool3.index.recall.samples import MAX_NEIGHBOURS, Neighbours, SampleQueries, update_samples
 from pool3.index.shards.tombstones import add_tombstones, live_mask
 from pool3.index.snapshots.publication import publish, write_manifest
 from pool3.index.snapshots.snapshot import open_snapshot
@@ -170,7 +170,7 @@ def test_dead_rows_are_neither_sought_nor_found(make_index):
     dead_ids = {f"id{row:06d}" for row in nearest}
     assert sum(int((~live_mask(root, shard)).sum()) for shard in shards) == len(nearest) > 10
     manifest = replace(manifest, shards=tuple(shards), rows=2400 - len(nearest))
-    manifest = written(index, curved(root, manifest, updated(samples, [], dead_ids)))
+    manifest = written(index, with_curve(root, manifest, update_samples(samples, [], dead_ids)))
     assert manifest.recall.rows == 2400 - len(nearest)
     alive = np.delete(rows, sorted(nearest), axis=0)
     limits = true_distances(alive, queries, "euclidean")[:, 9:10]
@@ -187,9 +187,9 @@ def by_hand() -> tuple[SampleQueries, list[ShardEvidence]]:
 
     Nearest in the reduced spaces: 2 (b0), 3 (a0), 9 (a1), 1 (b1; at the second level only).
     """
-    distances = np.full((1, KNOWN), np.inf)
+    distances = np.full((1, MAX_NEIGHBOURS), np.inf)
     distances[0, :4] = [1.0, 2.0, 2.0, 3.0]
-    keys = np.zeros((1, KNOWN), np.uint64)
+    keys = np.zeros((1, MAX_NEIGHBOURS), np.uint64)
     near = Neighbours(keys, distances, np.array([np.inf]))
     samples = SampleQueries(("s",), np.zeros((1, 2), np.float32), near)
 
@@ -298,7 +298,9 @@ def test_shards_with_evidence_keep_their_levels(make_index):
 
 def test_a_curve_without_anything_to_measure():
     nothing = Neighbours(
-        np.zeros((1, KNOWN), np.uint64), np.full((1, KNOWN), np.inf), np.array([np.inf])
+        np.zeros((1, MAX_NEIGHBOURS), np.uint64),
+        np.full((1, MAX_NEIGHBOURS), np.inf),
+        np.array([np.inf]),
     )
     samples = SampleQueries(("s",), np.zeros((1, 2), np.float32), nothing)
     _, shards = by_hand()

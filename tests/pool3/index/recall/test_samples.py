@@ -12,12 +12,12 @@ from pool3.errors import InvalidIndex
 from pool3.index.recall import samples as samples_module
 from pool3.index.recall.picker import SamplePicker, sample_key
 from pool3.index.recall.samples import (
-    KNOWN,
+    MAX_NEIGHBOURS,
     Neighbours,
     SampleQueries,
-    exact_part,
-    merged_exact,
-    updated,
+    exact_neighbours,
+    merge_neighbours,
+    update_samples,
 )
 from pool3.vectors.distances import METRICS, distances
 
@@ -31,7 +31,7 @@ class Ids:
 
 
 class Shard:
-    """What `exact_part` asks of a reader."""
+    """What `exact_neighbours` asks of a reader."""
 
     def __init__(self, ids: list[str], vectors: np.ndarray) -> None:
         self.ids = Ids(ids)
@@ -99,13 +99,13 @@ def test_lists_stay_exact_while_rows_come_and_go(n_rows, n_added, n_shards, metr
     picker = SamplePicker(3, limit=5)
     picker.add(ids, vectors)
     picked, queries = picker.picked()
-    with patch.object(samples_module, "KNOWN", 8):
+    with patch.object(samples_module, "MAX_NEIGHBOURS", 8):
         parts = [
-            exact_part(Shard([ids[r] for r in rows], vectors[rows]), picked, queries, metric)
+            exact_neighbours(Shard([ids[r] for r in rows], vectors[rows]), picked, queries, metric)
             for rows in cut(n_rows, n_shards, rng)
         ]
         passed_on = [Neighbours.from_bytes(part.to_bytes()) for part in parts]
-        samples = SampleQueries(tuple(picked), queries, merged_exact(passed_on))
+        samples = SampleQueries(tuple(picked), queries, merge_neighbours(passed_on))
         agree(samples, truth(ids, vectors, samples, metric))
         for k in range(1, 9):
             assert samples.knowing(k).all()
@@ -116,8 +116,8 @@ def test_lists_stay_exact_while_rows_come_and_go(n_rows, n_added, n_shards, metr
         new_ids, new_vectors = rows_of(n_added, 2)
         _, other_vectors = rows_of(len(again), 3)
         added_ids, added = again + new_ids, np.concatenate([other_vectors, new_vectors])
-        part = exact_part(Shard(added_ids, added), picked, queries, metric)
-        later = updated(samples, [part], dead)
+        part = exact_neighbours(Shard(added_ids, added), picked, queries, metric)
+        later = update_samples(samples, [part], dead)
         stay = [row for row, image_id in enumerate(ids) if image_id not in dead]
         ids_now = [ids[row] for row in stay] + added_ids
         true = truth(ids_now, np.concatenate([vectors[stay], added]), later, metric)
@@ -135,7 +135,9 @@ def test_forgotten_pictures_leave_the_samples():
     samples = SampleQueries(
         tuple(ids[:4]),
         vectors[:4],
-        merged_exact([exact_part(Shard(ids, vectors), ids[:4], vectors[:4], "euclidean")]),
+        merge_neighbours(
+            [exact_neighbours(Shard(ids, vectors), ids[:4], vectors[:4], "euclidean")]
+        ),
     )
     kept = samples.without({ids[1], ids[9]})
     assert kept.ids == (ids[0], ids[2], ids[3])
@@ -152,7 +154,9 @@ def test_what_are_no_samples():
         SampleQueries.from_bytes(b"something else")
     with pytest.raises(InvalidIndex, match="these are no sample queries"):
         SampleQueries.from_bytes(SamplePicker(2).to_bytes())
-    nothing = Neighbours(np.zeros((0, KNOWN), np.uint64), np.zeros((0, KNOWN)), np.zeros(0))
+    nothing = Neighbours(
+        np.zeros((0, MAX_NEIGHBOURS), np.uint64), np.zeros((0, MAX_NEIGHBOURS)), np.zeros(0)
+    )
     short = SampleQueries(("a",), np.zeros((1, 2), np.float32), nothing)
     with pytest.raises(InvalidIndex, match=r"1 sample queries must have neighbours of shape"):
         SampleQueries.from_bytes(short.to_bytes())

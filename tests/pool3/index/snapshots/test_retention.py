@@ -1,4 +1,4 @@
-"""What expires: never the published snapshot, nor a file that a staying one names."""
+"""What expires: never the published snapshot, nor a file that a retained_snapshots one names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import pool3
 from pool3.index.snapshots.publication import newest_snapshot, publish
-from pool3.index.snapshots.retention import delete_expired, holdings, staying
+from pool3.index.snapshots.retention import delete_expired, list_index, retained_snapshots
 from tests.small_index import build_index
 
 VECTORS = np.eye(6, 4, dtype=np.float32) + 1
@@ -36,11 +36,11 @@ def index(tmp_path: Path) -> str:
 
 
 def test_the_newest_and_the_published_stay_and_open(index: str) -> None:
-    held = holdings(index)
-    stay = staying(held, newest=1, since=FOREVER)
+    held = list_index(index)
+    stay = retained_snapshots(held, newest=1, since=FOREVER)
     assert stay == {2, 4}
     delete_expired(held, stay, before=FOREVER)
-    left = holdings(index)
+    left = list_index(index)
     assert set(left.manifests) == {2, 4}
     assert {path for path in left.objects if path.startswith("shards/")} == {
         path for path in left.named({2, 4}) if path.startswith("shards/")
@@ -52,11 +52,11 @@ def test_the_newest_and_the_published_stay_and_open(index: str) -> None:
 
 
 def test_what_was_published_within_the_grace_stays(index: str) -> None:
-    held = holdings(index)
+    held = list_index(index)
     now = datetime.now(UTC)
-    assert staying(held, newest=1, since=now - timedelta(hours=1)) == {2, 4}
+    assert retained_snapshots(held, newest=1, since=now - timedelta(hours=1)) == {2, 4}
     # All were published within these hours, one after the other.
-    assert staying(held, newest=1, since=now - timedelta(hours=72)) == {1, 2, 3, 4}
+    assert retained_snapshots(held, newest=1, since=now - timedelta(hours=72)) == {1, 2, 3, 4}
     assert delete_expired(held, {1, 2, 3, 4}, before=now - timedelta(hours=72)) == []
     orphan = [f"{index}/shards/orphan/tree.ann"]
     assert delete_expired(held, {1, 2, 3, 4}, before=now - timedelta(hours=1)) == orphan

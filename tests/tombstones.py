@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pool3.index.shards.tombstones import add_tombstones_all, numbered
+from pool3.index.shards.tombstones import add_tombstones_all, renumbered
 from pool3.index.snapshots.publication import (
     newest_snapshot,
     publish,
@@ -31,7 +31,7 @@ def add_tombstones(directory: Path | str, dead: Mapping[int, Sequence[int]]) -> 
             manifest,
             snapshot_id=newest + 1,
             parent=newest,
-            shards=numbered(entries),
+            shards=renumbered(entries),
             rows=sum(entry.live for entry in entries),
         ),
     )
