@@ -1,4 +1,4 @@
-"""compact-features on real Spark: nothing changes but files, and what is erased is nowhere."""
+"""compact-features on real Spark: only files change, and erased ids are in no file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def age(path: Path, hours: float) -> None:
 
 @pytest.fixture
 def uri(tmp_path: Path) -> str:
-    """A table of twelve small files, four of them withdrawn, and one part of a killed run."""
+    """A table of twelve small files, four of them removed, and one file of a killed run."""
     uri = str(tmp_path / "features")
     files = [write_part(uri, [row(f"{n:02d}"), row(f"{n + 20:02d}")]) for n in range(8)]
     old = [write_part(uri, [row(f"{n:02d}")]) for n in range(4)]
@@ -68,7 +68,7 @@ def test_small_files_become_one_and_no_row_changes(spark: SparkSession, uri: str
                if name in ("add", "remove")]  # fmt: skip
     assert len(changes) == 9
     assert not any(action["dataChange"] for action in changes), "no reader has to see them again"
-    # Whoever reads an older version still can.
+    # Older versions can still be read.
     assert rows_of(uri, version=1) == before
     assert on_disk < parquet_below(uri)
     assert report.details["freed"] == {"files": 0, "bytes": 0}
@@ -79,7 +79,7 @@ def test_small_files_become_one_and_no_row_changes(spark: SparkSession, uri: str
     assert (Path(uri) / "_delta_log" / f"{2:020d}.checkpoint.parquet").exists()
 
 
-def test_large_files_stay_and_large_groups_are_parted(spark: SparkSession, tmp_path: Path) -> None:
+def test_large_files_stay_and_large_groups_are_split(spark: SparkSession, tmp_path: Path) -> None:
     uri = str(tmp_path / "t")
     noise = os.urandom(300_000)
     small = [write_part(uri, [row(f"{n}", thumbnail=noise[: 200_000 + n])]) for n in range(9)]
@@ -92,7 +92,7 @@ def test_large_files_stay_and_large_groups_are_parted(spark: SparkSession, tmp_p
     assert rows_of(uri) == before
 
 
-def test_what_is_older_than_the_time_to_keep_is_deleted(spark: SparkSession, uri: str) -> None:
+def test_files_older_than_keep_hours_are_deleted(spark: SparkSession, uri: str) -> None:
     for path in Path(uri).rglob("*"):
         age(path, 100)
     young = write_part(uri, [row("of a run that was killed just now")])
@@ -112,8 +112,8 @@ def test_what_is_older_than_the_time_to_keep_is_deleted(spark: SparkSession, uri
 
 
 def traces(uri: str, words: list[str]) -> list[str]:
-    """Every file at or below a table in whose bytes, rows, statistics or log a word stands."""
-    found = []
+    """Return every file at or below a table with a word in its bytes, rows, statistics or log."""
+    paths = []
     for path in [*Path(uri).rglob("*"), *Path(uri).parent.glob(f"{Path(uri).name}.*")]:
         if not path.is_file():
             continue
@@ -130,12 +130,12 @@ def traces(uri: str, words: list[str]) -> list[str]:
             for spelling in (word, json.dumps(word)[1:-1], json.dumps(json.dumps(word))[3:-3])
         }
         if any(spelling.encode() in text for text in texts for spelling in spellings):
-            found.append(str(path))
-    return found
+            paths.append(str(path))
+    return paths
 
 
 def with_secret(uri: str) -> None:
-    """Put the person into a live file, an older one, a killed run's part, and a run's listing."""
+    """Store the id in a live file, an older one, a file of a killed run, and a run's listing."""
     old = write_part(uri, [row(SECRET), row("older")])
     put(uri, [old])
     put(uri, [write_part(uri, [row(SECRET, error_detail="new"), row("zz")])], [old])
@@ -148,16 +148,17 @@ def with_secret(uri: str) -> None:
     Path(uri + ".report.json").write_text(json.dumps({"slowest": [{"uri": SECRET}]}))
 
 
-def test_what_is_erased_stands_in_no_file(spark: SparkSession, uri: str) -> None:
+def test_erased_ids_are_in_no_file(spark: SparkSession, uri: str) -> None:
     with_secret(uri)
     assert len(traces(uri, [SECRET])) >= 8, "the search finds what is there"
-    kept = [found for found in rows_of(uri) if found["image_id"] != SECRET]
-    unheld = parquet_below(uri) - {Path(name).name for name in traces(uri, [SECRET])}
+    remaining = [record for record in rows_of(uri) if record["image_id"] != SECRET]
+    without_secret = parquet_below(uri) - {Path(name).name for name in traces(uri, [SECRET])}
     status = compact_features.main(["--table", uri, "--erase", SECRET])
     assert status == 0
     assert traces(uri, [SECRET]) == []
-    assert rows_of(uri) == kept
-    assert parquet_below(uri) >= unheld  # a reader that has an older version open needs these
+    assert rows_of(uri) == remaining
+    # A reader that has an older version open needs these.
+    assert parquet_below(uri) >= without_secret
     assert is_suppressed(SECRET, read_suppressed(uri))
     with pytest.raises(StorageError):
         storage.fetch(f"{uri}/_delta_log/{0:020d}.json")
@@ -165,12 +166,12 @@ def test_what_is_erased_stands_in_no_file(spark: SparkSession, uri: str) -> None
     assert report["erased"] == {"ids": 1, "found": 1, "rows": 1}
     assert report["counts"] == {"ok": 17, "failed": 0, "skipped": 0, "gone": 1}
     assert "cannot be read any more" in report["warnings"][0]
-    # The table goes on as any other.
+    # The table can be used like any other.
     put(uri, [write_part(uri, [row("next")])])
-    assert len(rows_of(uri)) == len(kept) + 1
+    assert len(rows_of(uri)) == len(remaining) + 1
 
 
-def test_erasing_touches_no_file_without_the_ids(spark: SparkSession, tmp_path: Path) -> None:
+def test_erasing_rewrites_no_file_without_the_ids(spark: SparkSession, tmp_path: Path) -> None:
     uri = str(tmp_path / "t")
     large = [
         write_part(uri, [row(f"{n}", thumbnail=os.urandom(600_000)), row(f"{n} too")])
@@ -179,13 +180,13 @@ def test_erasing_touches_no_file_without_the_ids(spark: SparkSession, tmp_path: 
     put(uri, large)
     report = run(spark, CompactConfig(table=uri, target_file_mb=1, erase="1,nobody"))
     assert {large[0], large[2]} < set(opened(uri).files)
-    assert [found["image_id"] for found in rows_of(uri)] == ["0", "0 too", "1 too", "2", "2 too"]
+    assert [record["image_id"] for record in rows_of(uri)] == ["0", "0 too", "1 too", "2", "2 too"]
     assert report.details["erased"] == {"ids": 2, "found": 1, "rows": 1}
     assert "1 of 2 ids" in report.warnings[1]
     assert traces(uri, ["nobody"]) == []
 
 
-def test_a_table_of_erased_rows_alone_is_empty(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_table_is_empty_when_all_rows_are_erased(spark: SparkSession, tmp_path: Path) -> None:
     uri = str(tmp_path / "t")
     put(uri, [write_part(uri, [row("a"), row("b")])])
     (tmp_path / "ids.txt").write_text("a\nb\n")
@@ -194,7 +195,7 @@ def test_a_table_of_erased_rows_alone_is_empty(spark: SparkSession, tmp_path: Pa
     assert parquet_below(uri) == set()
 
 
-def test_an_erasure_that_was_killed_is_completed(
+def test_the_next_run_completes_an_erasure_that_was_killed(
     spark: SparkSession, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_secret(uri)
@@ -206,7 +207,7 @@ def test_an_erasure_that_was_killed_is_completed(
         patch.setattr(compact, "delete_objects", killed)
         with pytest.raises(KeyboardInterrupt):
             run(spark, CompactConfig(table=uri, erase=SECRET))
-    assert SECRET not in {found["image_id"] for found in rows_of(uri)}
+    assert SECRET not in {record["image_id"] for record in rows_of(uri)}
     assert traces(uri, [SECRET])
     Path(uri + ".report.json").unlink()
     report = run(spark, CompactConfig(table=uri, erase=SECRET))
@@ -226,9 +227,9 @@ def test_a_table_in_a_bucket(
     put(uri, [write_part(uri, [row("b")])], [old])
     report = run(spark, CompactConfig(table=uri, erase="b", keep_hours=0))
     table = opened(uri)
-    assert [found["image_id"] for found in rows_of(uri)] == ["c"]
+    assert [record["image_id"] for record in rows_of(uri)] == ["c"]
     assert report.details["freed"]["files"] == 3  # type: ignore[index]
-    left = {found.uri.removeprefix(f"{uri}/") for found in storage.list_objects(uri)}
+    left = {entry.uri.removeprefix(f"{uri}/") for entry in storage.list_objects(uri)}
     assert {name for name in left if name.endswith(".parquet")} == {
         table.files[0].path,
         f"_delta_log/{2:020d}.checkpoint.parquet",
@@ -236,7 +237,7 @@ def test_a_table_in_a_bucket(
     assert not any(name.endswith(f"{1:020d}.json") for name in left if "_delta_log" in name)
 
 
-def test_beside_another_run_nothing_happens(
+def test_nothing_changes_while_another_run_has_the_lease(
     spark: SparkSession, uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = parquet_below(uri)
@@ -257,7 +258,7 @@ def test_a_live_file_that_cannot_be_read_stops_erasing(spark: SparkSession, uri:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"target_file_mb": 0}, "--target-file-mb"),
         ({"keep_hours": -1}, "--keep-hours"),
@@ -268,10 +269,10 @@ def test_a_live_file_that_cannot_be_read_stops_erasing(spark: SparkSession, uri:
         ({"erase": "@nowhere-at-all.txt"}, "nowhere-at-all.txt"),
     ],
 )
-def test_wrong_arguments_are_told(
-    spark: SparkSession, uri: str, change: dict[str, object], told: str
+def test_wrong_arguments_are_errors(
+    spark: SparkSession, uri: str, change: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         run(spark, CompactConfig(**{"table": uri, **change}))  # type: ignore[arg-type]
     assert not Path("nowhere-at-all").exists()
     assert not (Path(uri) / "_pool3").exists()

@@ -1,4 +1,4 @@
-"""extract-features run again: what is new, changed, gone or failed, and nothing else."""
+"""extract-features run again: it extracts new, changed, gone or failed pictures only."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_second_run_over_the_same_input_does_nothing(
     assert DeltaTable(config.output).version() == 0
 
 
-def test_new_and_changed_pictures_are_done_and_twins_are_copied(
+def test_new_and_changed_pictures_are_extracted_and_features_of_equal_bytes_are_copied(
     spark: SparkSession, config: ExtractConfig, pictures: Path
 ) -> None:
     run(spark, config)
@@ -84,7 +84,7 @@ def test_new_and_changed_pictures_are_done_and_twins_are_copied(
 
 
 @pytest.mark.slow
-def test_modes_do_failed_or_all_pictures_again(
+def test_modes_extract_failed_or_all_pictures_again(
     spark: SparkSession, config: ExtractConfig, pictures: Path
 ) -> None:
     config = replace(config, max_failed=1.0)
@@ -99,7 +99,7 @@ def test_modes_do_failed_or_all_pictures_again(
     assert len(rows_of(config)) == COUNT + 1
 
 
-def test_what_was_out_of_reach_is_tried_again_and_never_replaces_an_ok_row(
+def test_transient_failures_are_retried_and_never_replace_an_ok_row(
     spark: SparkSession, config: ExtractConfig, pictures: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "uris.parquet"
@@ -165,7 +165,7 @@ def test_columns_of_the_input_are_carried_and_updated_without_inference(
         run(spark, replace(config, etag_column=None))
 
 
-def test_gone_pictures_are_marked_only_when_asked_inside_the_scope_and_within_bounds(
+def test_gone_pictures_are_marked_only_with_prune_inside_the_scope_and_within_the_limit(
     spark: SparkSession, config: ExtractConfig, pictures: Path, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -190,7 +190,7 @@ def test_gone_pictures_are_marked_only_when_asked_inside_the_scope_and_within_bo
     assert rows_of(config)["02.png"]["features"] == [77, 0, 255]
 
 
-def test_a_plan_tells_what_a_run_would_do_and_writes_nothing(
+def test_a_plan_reports_what_a_run_would_do_and_writes_nothing(
     spark: SparkSession, config: ExtractConfig, pictures: Path
 ) -> None:
     plan = run(spark, replace(config, plan=True))
@@ -229,7 +229,7 @@ def test_limit_sample_and_duplicates(
     assert rows_of(twice)["a"]["features"] == [1, 0, 255]
 
 
-def test_time_that_is_up_leaves_the_rest_to_the_next_run(
+def test_the_next_run_continues_after_max_minutes(
     spark: SparkSession, config: ExtractConfig
 ) -> None:
     report = run(spark, replace(config, max_minutes=0.0))
@@ -237,7 +237,7 @@ def test_time_that_is_up_leaves_the_rest_to_the_next_run(
     assert run(spark, config).counts["ok"] == COUNT
 
 
-def test_a_table_that_somebody_writes_to_is_left_alone(
+def test_a_table_with_another_writer_is_not_changed(
     spark: SparkSession, config: ExtractConfig
 ) -> None:
     with (
@@ -248,7 +248,7 @@ def test_a_table_that_somebody_writes_to_is_left_alone(
     assert run(spark, config).counts["ok"] == COUNT
 
 
-def test_too_many_failures_are_a_gate_and_the_rows_are_there(
+def test_too_many_failures_are_a_gate_and_the_rows_are_committed(
     spark: SparkSession, config: ExtractConfig, pictures: Path
 ) -> None:
     for number in range(3):
@@ -274,7 +274,7 @@ def test_suppressed_ids_are_never_extracted(
 
 
 @pytest.mark.slow
-def test_thumbnails_and_what_was_large(spark: SparkSession, config: ExtractConfig) -> None:
+def test_thumbnails_and_the_largest_inputs(spark: SparkSession, config: ExtractConfig) -> None:
     report = run(spark, replace(config, thumbnails=8))
     assert all(row["thumbnail"][:2] == b"\xff\xd8" for row in rows_of(config).values())
-    assert [set(one) for one in report.details["largest"]] == [{"uri", "bytes"}] * 5  # type: ignore[attr-defined]
+    assert [set(entry) for entry in report.details["largest"]] == [{"uri", "bytes"}] * 5  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""extract-features on tables that hold the pictures themselves."""
+"""extract-features on tables with the bytes of the pictures."""
 
 from __future__ import annotations
 
@@ -56,22 +56,22 @@ def config(tmp_path: Path, colour_model: str) -> ExtractConfig:
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The columns of what a run compares, and small blocks, so that tasks share them."""
-    found = []
+    """The columns of the inputs that a run compares; blocks are small, so that tasks share them."""
+    compared_columns = []
     plan_actions = plan.plan_actions
 
     def watched(inputs: DataFrame, *rest: Any) -> DataFrame:
-        found.append(inputs.columns)
+        compared_columns.append(inputs.columns)
         return plan_actions(inputs, *rest)
 
     monkeypatch.setattr("jobs.steps.extract.compare.plan_actions", watched)
     monkeypatch.setattr(contents, "ROWS_PER_BLOCK", 16)
     monkeypatch.setattr(plan, "ROWS_PER_BLOCK", 16)
     monkeypatch.setattr(layout, "FEWEST_PICTURES", 10)
-    return found
+    return compared_columns
 
 
-def test_pictures_in_a_table_are_done_once_and_again_when_they_change(
+def test_pictures_in_a_table_are_extracted_once_and_again_when_they_change(
     spark: SparkSession, config: ExtractConfig, compared: list[list[str]], tmp_path: Path
 ) -> None:
     first = run(spark, config)
@@ -93,7 +93,7 @@ def test_pictures_in_a_table_are_done_once_and_again_when_they_change(
 
 
 @pytest.mark.slow
-def test_pictures_in_a_table_that_are_as_they_were_are_left_alone(
+def test_unchanged_pictures_in_a_table_are_skipped(
     spark: SparkSession, config: ExtractConfig, tmp_path: Path
 ) -> None:
     assert run(spark, replace(config, plan=True)).details["sampled"] == COUNT
@@ -105,7 +105,7 @@ def test_pictures_in_a_table_that_are_as_they_were_are_left_alone(
 
 
 @pytest.mark.slow
-def test_pictures_in_a_query_are_done_too(
+def test_pictures_in_a_query_are_extracted(
     spark: SparkSession, config: ExtractConfig, tmp_path: Path
 ) -> None:
     spark.read.parquet(str(tmp_path / "photos.parquet")).createOrReplaceTempView("lake_photos")

@@ -1,4 +1,4 @@
-"""extract-features on real Spark: one row an input, one load a worker, one commit."""
+"""extract-features on real Spark: one row per input, one load per worker, one commit."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_graph_that_reads_files_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (["--input", "nowhere-at-all"], "nowhere-at-all"),
         (["--input", "EMPTY"], "it is empty"),
@@ -123,7 +123,7 @@ def test_wrong_arguments_end_with_2_and_write_nothing(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     change: list[str],
-    told: str,
+    message: str,
 ) -> None:
     (tmp_path / "empty").mkdir()
     options = {"--input": config.input, "--output": config.output, "--model": config.model}
@@ -131,6 +131,6 @@ def test_wrong_arguments_end_with_2_and_write_nothing(
     argv = [word for option in options.items() for word in option]
     assert extract_features.main(argv) == 2
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert told in report["error"]
+    assert message in report["error"]
     assert not Path(config.output).exists()
     assert not Path(config.output + ".report.json").exists()

@@ -1,4 +1,4 @@
-"""A run that loses its driver, an executor or a Python worker: every row once, nothing twice."""
+"""A run that loses its driver, an executor or a Python worker: every row exists exactly once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Run:
         )  # fmt: skip
 
     def wait_for_commits(self, commits: int) -> None:
-        """Wait until the table has so many versions."""
+        """Wait until the table has a number of versions."""
         for _ in range(1200):
             table = open_table(str(self.table))
             if table is not None and table.version() >= commits - 1:
@@ -61,8 +61,8 @@ class Run:
         pytest.fail("no commit in two minutes")
 
     def processes(self, wanted: Callable[[str, int], bool]) -> list[int]:
-        """Return the processes of this run whose command line and parent are as wanted."""
-        found = []
+        """Return the processes of this run with a command line and a parent."""
+        result = []
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 fields = (place / "stat").read_text().rpartition(")")[2].split()
@@ -70,11 +70,11 @@ class Run:
             except OSError:
                 continue
             if int(fields[3]) == self._process.pid and wanted(command, int(fields[1])):
-                found.append(int(place.name))
-        return found
+                result.append(int(place.name))
+        return result
 
     def kill(self) -> None:
-        """End the driver's Python and JVM and all else, as a machine that goes away does."""
+        """Kill the driver's Python, the JVM and all other processes, like a host that fails."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -102,12 +102,12 @@ def begin(pictures: Path, tmp_path: Path, colour_model: str) -> Iterator[Callabl
 
 def assert_whole(table: Path) -> None:
     rows = DeltaTable(str(table)).to_pyarrow_table(columns=["image_id", "features"]).to_pylist()
-    found = {Path(row["image_id"]).name: row["features"] for row in rows}
-    assert len(rows) == len(found) == COUNT
-    assert found == {f"{number:03d}.png": [number, 7, 255] for number in range(COUNT)}
+    result = {Path(row["image_id"]).name: row["features"] for row in rows}
+    assert len(rows) == len(result) == COUNT
+    assert result == {f"{number:03d}.png": [number, 7, 255] for number in range(COUNT)}
 
 
-def test_a_killed_driver_leaves_what_was_done_and_the_next_run_does_the_rest(
+def test_the_commits_of_a_killed_driver_stay_and_the_next_run_does_the_rest(
     begin: Callable[[str], Run],
 ) -> None:
     first = begin("local[2]")

@@ -1,4 +1,4 @@
-"""The feature table as others read it: Delta readers that share no code with ours."""
+"""The feature table as read by Delta readers that share no code with ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNT = 12
 
 @pytest.fixture(scope="module")
 def table(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, colour_model: str) -> str:
-    """A table that files were added to and taken from: two versions, failures, meta aside."""
+    """A table of two versions with added and removed files, and with failures."""
     folder = tmp_path_factory.mktemp("readers")
     (folder / "lake").mkdir()
     for number in range(COUNT):
@@ -34,16 +34,16 @@ def table(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, colour_
 
 
 def ours(table: str) -> list[tuple[Any, ...]]:
-    held = own_table(table)
-    assert held is not None
-    assert held.version == 1
-    found = [batch for file in held.files for batch in held.read(file, None)]
-    rows = [row for batch in found for row in batch.to_pylist()]
+    newest = own_table(table)
+    assert newest is not None
+    assert newest.version == 1
+    batches = [batch for file in newest.files for batch in newest.read(file, None)]
+    rows = [row for batch in batches for row in batch.to_pylist()]
     return sorted((row["image_id"], row["status"], row["features"]) for row in rows)
 
 
 def replayed(table: Path) -> list[str]:
-    """Return the files that the log leaves in the table."""
+    """Return the files of the table according to its log."""
     live: set[str] = set()
     for commit in sorted((table / "_delta_log").glob("*.json")):
         for action in map(json.loads, commit.read_text().splitlines()):
@@ -63,7 +63,7 @@ def test_duckdb_reads_the_same_rows(table: str) -> None:
     """DuckDB downloads its Delta reader when it is first used, so the log is replayed by hand."""
     duckdb = pytest.importorskip("duckdb")
     files = replayed(Path(table))
-    found = duckdb.sql(
+    rows = duckdb.sql(
         "SELECT image_id, status, features FROM read_parquet($files)", params={"files": files}
     ).fetchall()
-    assert sorted(found) == ours(table)
+    assert sorted(rows) == ours(table)

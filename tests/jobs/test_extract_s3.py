@@ -1,4 +1,4 @@
-"""Extraction from and into buckets of a real S3 server, through a network that fails."""
+"""Extraction from and to buckets of a real S3 server, over a network with failures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 def lake(
     spark: SparkSession, s3_faults: FaultyBucket, monkeypatch: pytest.MonkeyPatch
 ) -> FaultyBucket:
-    """A bucket with pictures, which executors find in their environment."""
+    """A bucket with pictures; executors have its endpoint in their environment."""
     for name, value in os.environ.items():
         if name.startswith("AWS_"):
             monkeypatch.setitem(spark.sparkContext.environment, name, value)
@@ -45,7 +45,7 @@ def rows_of(config: ExtractConfig) -> dict[str, dict[str, Any]]:
     return {Path(row["image_id"]).name: row for row in rows}
 
 
-def test_what_the_network_breaks_has_its_code_and_comes_with_the_next_run(
+def test_network_failures_have_error_codes_and_the_next_run_retries_them(
     spark: SparkSession, lake: FaultyBucket, tmp_path: Path, colour_model: str
 ) -> None:
     config = ExtractConfig(
@@ -81,7 +81,7 @@ def test_what_the_network_breaks_has_its_code_and_comes_with_the_next_run(
     assert all(row["status"] == "ok" for row in rows_of(config).values())
     reads = lake.proxy.reads(f"{lake.uri}/photos/20.png")
     assert run(spark, config).counts["skipped"] == COUNT
-    assert lake.proxy.reads(f"{lake.uri}/photos/20.png") == reads  # nothing is asked again
+    assert lake.proxy.reads(f"{lake.uri}/photos/20.png") == reads  # nothing is fetched again
 
 
 def test_an_unreachable_lake_stops_the_run_which_can_be_resumed(

@@ -1,4 +1,4 @@
-"""Every picture has one task, every file one chunk, and chunks take the time they should."""
+"""Every picture is in one task, every file in one chunk, and chunks take a few minutes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_tasks_are_numbered_without_gaps_and_stay_small(
 
 
 @given(FILES.filter(bool), st.integers(1, 64))
-def test_blocks_of_the_input_lie_beside_their_tasks_in_order(
+def test_blocks_of_the_input_get_consecutive_tasks_in_order(
     sizes: list[tuple[int, int]], cores: int
 ) -> None:
     blocks = [(7 * number, *size) for number, size in enumerate(sizes)]

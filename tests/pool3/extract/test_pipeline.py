@@ -1,4 +1,4 @@
-"""The pipeline of a task without Spark: one row an input, whatever happens to it."""
+"""The pipeline of a task without Spark: one row per input, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 class MeanColour:
-    """A model of three numbers, which remembers what it was called with."""
+    """A model of three numbers, which records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -163,11 +163,13 @@ def test_content_and_refusals_need_no_fetching(folder: Path) -> None:
 @given(st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), unique=True, max_size=30))
 def test_existing_content_finds_each_digest_and_no_other(digests: list[str]) -> None:
     existing = ExistingContent.of(digests, range(len(digests)), range(100, 100 + len(digests)))
-    assert [existing.find(digest) for digest in digests] == [(n, 100 + n) for n in range(len(digests))]
+    assert [existing.find(digest) for digest in digests] == [
+        (n, 100 + n) for n in range(len(digests))
+    ]
     assert existing.find("f" * 63 + "g") is None or "f" * 64 in digests
 
 
-def test_limits_are_rows_too(folder: Path) -> None:
+def test_inputs_over_a_limit_are_rows_with_errors(folder: Path) -> None:
     _, rows, _ = run([source(folder / "0.png")], limits=DecodeLimits(max_pixels=199))
     assert rows[0]["error"] == "too_many_pixels"
     _, rows, _ = run([source(folder / "0.png")], limits=DecodeLimits(max_bytes=10))

@@ -28,9 +28,9 @@ def row(image_id: str, **others: Any) -> dict[str, Any]:
 def write_part(
     uri: str, rows: Sequence[dict[str, Any]], schema: pa.Schema = FEATURE_SCHEMA
 ) -> TableFile:
-    with PartWriter(uri, part_name("run", 0), 2, schema) as part:
-        part.append(pa.RecordBatch.from_pylist(list(rows), schema=schema))
-        file = part.finish()
+    with PartWriter(uri, part_name("run", 0), 2, schema) as writer:
+        writer.append(pa.RecordBatch.from_pylist(list(rows), schema=schema))
+        file = writer.finish()
     assert file is not None
     return file
 

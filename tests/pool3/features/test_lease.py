@@ -13,7 +13,7 @@ from pool3.features import lease
 from pool3.features.lease import active_lease, leased
 
 
-def test_a_second_run_is_told_who_holds_the_table(tmp_path: Path) -> None:
+def test_a_second_run_fails_and_names_the_holder(tmp_path: Path) -> None:
     table = str(tmp_path / "table")
     with leased(table, run_id="r1", job="extract-features"):
         assert active_lease(table) is not None
@@ -34,7 +34,7 @@ def test_a_lease_is_released_when_its_run_fails(tmp_path: Path) -> None:
     assert active_lease(str(tmp_path)) is None
 
 
-def test_the_lease_of_a_killed_process_of_this_machine_ends_at_once(tmp_path: Path) -> None:
+def test_the_lease_of_a_killed_process_of_this_host_expires_immediately(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom pool3.features.lease import leased\n"
         f"with leased({str(tmp_path)!r}, run_id='r', job='j'):\n"
@@ -50,13 +50,13 @@ def test_the_lease_of_a_killed_process_of_this_machine_ends_at_once(tmp_path: Pa
 
 
 def elsewhere(table: Path) -> None:
-    """Make the newest lease one of another machine, whose processes cannot be seen."""
+    """Change the host of the newest lease to another one, whose processes are not visible."""
     newest = max((table / "_pool3" / "leases").glob("*.json"))
-    facts = json.loads(newest.read_text())
-    newest.write_text(json.dumps({**facts, "host": "another"}))
+    fields = json.loads(newest.read_text())
+    newest.write_text(json.dumps({**fields, "host": "another"}))
 
 
-def test_a_lease_of_another_machine_ends_with_its_heartbeat(
+def test_a_lease_of_another_host_expires_after_its_last_heartbeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "HEARTBEAT_S", 0.05)
@@ -64,17 +64,19 @@ def test_a_lease_of_another_machine_ends_with_its_heartbeat(
     with leased(str(tmp_path), run_id="r", job="j"):
         elsewhere(tmp_path)
         time.sleep(0.8)
-        assert active_lease(str(tmp_path)) is not None  # it beats
+        assert active_lease(str(tmp_path)) is not None  # its heartbeat is recent
         next((tmp_path / "_pool3" / "leases").glob("*.heartbeat")).write_text("0")
         monkeypatch.setattr(lease, "_last_heartbeat", lambda *_: time.time() - 1)
         assert active_lease(str(tmp_path)) is None
 
 
-def test_of_two_that_begin_at_once_one_wins(
+def test_of_two_runs_that_start_at_the_same_time_one_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with leased(str(tmp_path), run_id="first", job="j"):
-        monkeypatch.setattr(lease, "_newest", lambda _: None)  # the other looked before it began
+        monkeypatch.setattr(
+            lease, "_newest", lambda _: None
+        )  # the other run looked before this one started
         with (
             pytest.raises(Pool3Error, match="run first"),
             leased(str(tmp_path), run_id="second", job="j"),

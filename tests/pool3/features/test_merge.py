@@ -1,4 +1,4 @@
-"""Merging files: which go together, and that every row arrives once, whatever columns it has."""
+"""Merging files: the groups, and that every row is copied once, whatever its columns."""
 
 from __future__ import annotations
 
@@ -84,16 +84,16 @@ def test_rows_arrive_sorted_and_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     rows += [row(name, status="failed", error="empty", features=None, meta=None)
              for name in names[15:]]  # fmt: skip
     files = [write_part(uri, rows[:6], WITH_META), write_part(uri, rows[6:], WITH_META)]
-    found = merged(uri, files, WITH_META)
-    assert found.file is not None
-    stored = pq.read_table(tmp_path / "t" / found.file.path)
+    result = merged(uri, files, WITH_META)
+    assert result.file is not None
+    stored = pq.read_table(tmp_path / "t" / result.file.path)
     wanted = pa.Table.from_pylist(rows, WITH_META).sort_by("image_id")
     assert stored.to_pylist() == wanted.to_pylist()
     assert stored.schema.field("features").type == wanted.schema.field("features").type
-    assert (found.read, found.erased, found.written, found.file.rows) == (20, 0, 20, 20)
-    assert (found.file.smallest, found.file.largest) == (min(names), max(names))
-    assert found.expected_sum == found.written_sum == sum_of_ids(names)
-    assert Merged.from_dict(found.as_dict()) == found
+    assert (result.read, result.erased, result.written, result.file.rows) == (20, 0, 20, 20)
+    assert (result.file.smallest, result.file.largest) == (min(names), max(names))
+    assert result.expected_sum == result.written_sum == sum_of_ids(names)
+    assert Merged.from_dict(result.as_dict()) == result
 
 
 def test_older_files_get_the_columns_that_they_lack(tmp_path: Path) -> None:
@@ -103,16 +103,16 @@ def test_older_files_get_the_columns_that_they_lack(tmp_path: Path) -> None:
     old = write_part(uri, [row("b", meta={"label": "x"})], narrow)
     new = write_part(uri, [row("a", meta={"label": "y", "tags": []})], WITH_META)
     bare = write_part(uri, [row("c")])
-    found = merged(uri, [old, new, bare], WITH_META)
-    assert found.file is not None
-    stored = pq.read_table(tmp_path / "t" / found.file.path)
+    result = merged(uri, [old, new, bare], WITH_META)
+    assert result.file is not None
+    stored = pq.read_table(tmp_path / "t" / result.file.path)
     assert stored["meta"].to_pylist() == [
         {"label": "y", "tags": []}, {"label": "x", "tags": None}, None,
     ]  # fmt: skip
     assert stored.schema.names == WITH_META.names
 
 
-def test_erased_rows_are_left_out_and_a_file_of_them_alone_is_none(tmp_path: Path) -> None:
+def test_erased_rows_are_left_out_and_without_rows_no_file_is_written(tmp_path: Path) -> None:
     uri = str(tmp_path / "t")
     files = [write_part(uri, [row("a"), row("b")]), write_part(uri, [row("c")])]
     table = put(uri, files)
@@ -126,7 +126,7 @@ def test_erased_rows_are_left_out_and_a_file_of_them_alone_is_none(tmp_path: Pat
     require_same_rows([none], 1)
 
 
-def test_an_id_that_stands_twice_is_told(tmp_path: Path) -> None:
+def test_an_id_that_occurs_twice_is_an_error(tmp_path: Path) -> None:
     uri = str(tmp_path / "t")
     files = [write_part(uri, [row("a"), row("b")]), write_part(uri, [row("b")])]
     with pytest.raises(Pool3Error, match="'b' more than once"):
@@ -145,7 +145,7 @@ def test_other_rows_than_before_are_an_error(change: dict[str, int]) -> None:
 
 
 @given(st.lists(st.text(), max_size=20), st.randoms())
-def test_the_sum_of_ids_knows_collections_apart(ids: list[str], random: object) -> None:
+def test_the_sum_of_ids_distinguishes_collections(ids: list[str], random: object) -> None:
     shuffled = sorted(ids, key=lambda _: random.random())  # type: ignore[attr-defined]
     assert sum_of_ids(shuffled) == sum_of_ids(ids)
     assert sum_of_ids([*ids, "one more"]) != sum_of_ids(ids)

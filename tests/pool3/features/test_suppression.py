@@ -1,4 +1,4 @@
-"""The suppression list: what was erased stays away, and is not named by the list."""
+"""The suppression list: erased ids are suppressed, and the list does not contain them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pool3.errors import UsageError
 from pool3.features.suppression import is_suppressed, read_suppressed, suppress, suppressed_uri
 
 
-def test_the_list_grows_and_names_nobody(tmp_path: Path) -> None:
+def test_the_list_grows_and_contains_no_id(tmp_path: Path) -> None:
     uri = str(tmp_path / "table")
     assert read_suppressed(uri) == frozenset()
     assert suppress(uri, ["/a/secret.jpg", "/b"]) == 2
@@ -34,7 +34,7 @@ def test_a_list_in_a_bucket(s3_bucket: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ('{"format_version": 2, "sha256": []}', "format_version 1"),
         ("[]", "something else"),
@@ -42,11 +42,11 @@ def test_a_list_in_a_bucket(s3_bucket: str) -> None:
         ("\0", "something else"),
     ],
 )
-def test_a_list_that_cannot_be_read_is_no_empty_list(tmp_path: Path, text: str, told: str) -> None:
+def test_a_list_that_cannot_be_read_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     place = Path(suppressed_uri(str(tmp_path)))
     place.parent.mkdir(parents=True)
     place.write_text(text)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read_suppressed(str(tmp_path))
 
 
@@ -55,7 +55,7 @@ def test_ids_are_named_in_the_option_or_in_a_file(tmp_path: Path) -> None:
     lines = tmp_path / "ids.txt"
     lines.write_bytes("\N{BYTE ORDER MARK}/a,1.jpg\r\n\n/line\u2028separator\n".encode())
     assert ids_named(f"@{lines}") == {"/a,1.jpg", "/line\u2028separator"}
-    # The id of a picture is the path of a file, which is no list of ids.
+    # The id is the path of a picture file, which must not be read as a list of ids.
     assert ids_named(str(lines)) == {str(lines)}
 
 
@@ -67,7 +67,7 @@ def test_json_names_any_id(tmp_path_factory: pytest.TempPathFactory, ids: set[st
 
 
 @pytest.mark.parametrize("content", [b"\n", b"\xff\xfe", None])
-def test_a_file_without_ids_is_told(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_without_ids_is_an_error(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "ids.txt"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The feature table: whole parts, one commit, each id once, readable by others."""
+"""The feature table: complete files, one commit, unique ids, readable by other readers."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def rows(ids: list[str], status: str = "ok", dimension: int = 4) -> pa.RecordBat
 
 
 def write(uri: str, *batches: pa.RecordBatch) -> TableFile:
-    with PartWriter(uri, part_name("run", 0), 4, FEATURE_SCHEMA) as part:
+    with PartWriter(uri, part_name("run", 0), 4, FEATURE_SCHEMA) as writer:
         for batch in batches:
-            part.append(batch)
-        file = part.finish()
+            writer.append(batch)
+        file = writer.finish()
     assert file is not None
     return file
 
@@ -57,27 +57,27 @@ def put(
     )
 
 
-def test_a_part_is_invisible_until_it_is_committed(tmp_path: Path) -> None:
+def test_a_file_is_invisible_until_it_is_committed(tmp_path: Path) -> None:
     uri = str(tmp_path / "table")
     first = write(uri, rows(["b", "a"]), rows(["c"], "failed"))
     assert (first.rows, first.smallest, first.largest) == (3, "a", "c")
     assert own_table(uri) is None
     assert put(uri, [first], [], None) == 0
-    write(uri, rows(["z"]))  # of a task that was tried again, say
+    write(uri, rows(["z"]))  # of a retried task, for example
     table = own_table(uri)
     assert table is not None
     assert table.files == (first,)
     assert sorted(DeltaTable(uri).to_pyarrow_table()["image_id"].to_pylist()) == ["a", "b", "c"]
 
 
-def test_replacing_is_one_commit_and_each_id_stands_once(tmp_path: Path) -> None:
+def test_replacing_is_one_commit_and_ids_stay_unique(tmp_path: Path) -> None:
     uri = str(tmp_path / "table")
     old = write(uri, rows(["a", "b"]))
     put(uri, [old], [], None)
     version = put(uri, [write(uri, rows(["b", "c"])), write(uri, rows(["a"]))], [old], 0)
     assert version == 1
-    found = DeltaTable(uri).to_pyarrow_table()["image_id"].to_pylist()
-    assert sorted(found) == ["a", "b", "c"]
+    result = DeltaTable(uri).to_pyarrow_table()["image_id"].to_pylist()
+    assert sorted(result) == ["a", "b", "c"]
     assert sorted(DeltaTable(uri, version=0).to_pyarrow_table()["image_id"].to_pylist()) == [
         "a",
         "b",
@@ -96,12 +96,12 @@ def test_a_commit_over_another_writers_version_is_refused(tmp_path: Path) -> Non
 
 def test_features_are_split_by_byte_and_row_groups_are_bounded(tmp_path: Path) -> None:
     uri = str(tmp_path / "table")
-    with PartWriter(uri, "part.parquet", 2_000_000, FEATURE_SCHEMA) as part:
+    with PartWriter(uri, "part.parquet", 2_000_000, FEATURE_SCHEMA) as writer:
         for name in "abcdefgh":
-            part.append(rows([name], dimension=2))
-        part.finish()
+            writer.append(rows([name], dimension=2))
+        writer.finish()
     metadata = pq.read_metadata(tmp_path / "table" / "part.parquet")
-    assert metadata.num_row_groups == 2  # 32 MB hold four rows of two million numbers
+    assert metadata.num_row_groups == 2  # four rows of two million numbers fit into 32 MB
     column = metadata.row_group(0).column(FEATURE_SCHEMA.names.index("features"))
     assert "BYTE_STREAM_SPLIT" in column.encodings
     assert column.compression == "ZSTD"
@@ -111,8 +111,8 @@ def test_a_block_that_raises_stores_nothing(tmp_path: Path) -> None:
     uri = str(tmp_path / "table")
 
     def fail() -> None:
-        with PartWriter(uri, "part.parquet", 4, FEATURE_SCHEMA) as part:
-            part.append(rows(["a"]))
+        with PartWriter(uri, "part.parquet", 4, FEATURE_SCHEMA) as writer:
+            writer.append(rows(["a"]))
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError):
@@ -120,7 +120,7 @@ def test_a_block_that_raises_stores_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "table").exists()
 
 
-def test_foreign_tables_and_what_is_none(tmp_path: Path) -> None:
+def test_foreign_tables_and_folders_that_are_not_tables(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="found none"):
         open_features(str(tmp_path / "nowhere"))
     (tmp_path / "t").mkdir()

@@ -1,4 +1,4 @@
-"""What may be deleted below a table: only what no version of the time to keep needs."""
+"""Only files that no retained version needs are deleted below a table."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def at_hours(hours: float) -> datetime:
     return datetime.now(UTC) - timedelta(hours=hours)
 
 
-def test_a_file_stays_as_long_as_a_version_of_the_time_needs_it(tmp_path: Path) -> None:
+def test_a_file_stays_as_long_as_a_retained_version_needs_it(tmp_path: Path) -> None:
     uri = str(tmp_path / "t")
     first, second = write_part(uri, [row("a")]), write_part(uri, [row("b")])
     put(uri, [first])
@@ -46,7 +46,7 @@ def test_a_file_stays_as_long_as_a_version_of_the_time_needs_it(tmp_path: Path) 
         age(tmp_path / "t" / file.path, hours)
     table = opened(uri)
     unnamed = unnamed_files(table)
-    assert {found.uri for found in unnamed} == {table.file_uri(first), table.file_uri(orphan)}
+    assert {entry.uri for entry in unnamed} == {table.file_uri(first), table.file_uri(orphan)}
 
     def doomed(hours: float) -> set[str]:
         return {storage.name_of(name) for name in outdated(table, unnamed, at_hours(hours))}
@@ -56,32 +56,32 @@ def test_a_file_stays_as_long_as_a_version_of_the_time_needs_it(tmp_path: Path) 
     assert doomed(11) == set()  # and until 10 hours ago
     assert doomed(9) == {first.path}
     assert doomed(4) == {first.path, orphan.path}
-    assert set(outdated(table, unnamed, keep_since(0))) == {found.uri for found in unnamed}
+    assert set(outdated(table, unnamed, keep_since(0))) == {entry.uri for entry in unnamed}
 
 
 def test_only_data_files_are_ever_deleted(tmp_path: Path) -> None:
     uri = str(tmp_path / "t")
     table = put(uri, [write_part(uri, [row("a")])])
-    kept = ["_pool3/models/m/graph.pb", "_pool3/x.parquet", "notes.txt", ".x/y.parquet"]
+    staying = ["_pool3/models/m/graph.pb", "_pool3/x.parquet", "notes.txt", ".x/y.parquet"]
     gone = ["part-x.parquet", "deep/part-y.parquet", ".pool3-abc"]
-    for name in kept + gone:
+    for name in staying + gone:
         (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "t" / name).write_bytes(b"x")
     unnamed = unnamed_files(table)
     assert [file.path for file in listed_files(table.uri, unnamed)] == sorted(gone)
     delete_objects(outdated(table, unnamed, keep_since(0)))
-    delete_objects(found.uri for found in unnamed)  # what is gone already is no error
+    delete_objects(entry.uri for entry in unnamed)  # a missing object is not an error
     assert not unnamed_files(table)
-    assert all((tmp_path / "t" / name).exists() for name in kept)
+    assert all((tmp_path / "t" / name).exists() for name in staying)
 
 
-def test_what_runs_left_goes_and_the_present_lease_stays(tmp_path: Path) -> None:
+def test_leftovers_of_runs_are_deleted_and_the_current_lease_stays(tmp_path: Path) -> None:
     names = ["_pool3/runs/r/listing.parquet", *(f"_pool3/leases/{n:020d}.json" for n in (1, 2))]
     names += ["_pool3/models/m/model.json", "_pool3/suppressed.json"]
     for name in names:
         storage.put(f"{tmp_path}/{name}", b"x")
-    found = run_leftovers(str(tmp_path), keep_since(0), lease_number=2)
-    assert [o.uri.removeprefix(f"{tmp_path}/") for o in found] == sorted(names[:2])
+    entries = run_leftovers(str(tmp_path), keep_since(0), lease_number=2)
+    assert [entry.uri.removeprefix(f"{tmp_path}/") for entry in entries] == sorted(names[:2])
     assert run_leftovers(str(tmp_path), at_hours(1), lease_number=2) == []
 
 
@@ -91,7 +91,7 @@ def in_bucket(s3_bucket: str) -> str:
 
 
 @pytest.mark.parametrize("where", ["local", "bucket"])
-def test_a_table_is_whole_without_its_older_log(
+def test_a_table_is_readable_without_its_older_log(
     tmp_path: Path, where: str, request: pytest.FixtureRequest
 ) -> None:
     uri = str(tmp_path / "t") if where == "local" else request.getfixturevalue("in_bucket")
@@ -107,7 +107,7 @@ def test_a_table_is_whole_without_its_older_log(
     assert not storage.exists(table.file_uri(files[0]))
     assert checkpoint(uri) == 2
     delete_objects(log_before(uri, 2))
-    left = {storage.name_of(found.uri) for found in storage.list_objects(f"{uri}/_delta_log")}
+    left = {storage.name_of(entry.uri) for entry in storage.list_objects(f"{uri}/_delta_log")}
     assert left == {f"{2:020d}.json", f"{2:020d}.checkpoint.parquet", "_last_checkpoint"}
     assert opened(uri).files == table.files
     assert sorted(DeltaTable(uri).to_pyarrow_table()["image_id"].to_pylist()) == ["b", "c"]
@@ -115,7 +115,7 @@ def test_a_table_is_whole_without_its_older_log(
     assert opened(uri).version == 3
 
 
-def test_what_cannot_be_deleted_is_told(tmp_path: Path) -> None:
+def test_an_object_that_cannot_be_deleted_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(Exception, match="could not be deleted"):
         delete_objects([str(tmp_path / "folder")])

@@ -87,10 +87,10 @@ def test_the_same_rows_pass_as_in_sqlite(rows, condition):
         "INSERT INTO rows VALUES (?, ?, ?, ?, ?)",
         [(n, *row.values()) for n, row in enumerate(rows.to_pylist())],
     )
-    found = database.execute(f"SELECT n FROM rows WHERE {condition} ORDER BY n").fetchall()
+    result = database.execute(f"SELECT n FROM rows WHERE {condition} ORDER BY n").fetchall()
     mask = Condition(condition).mask(rows, rows.schema)
     assert mask.dtype == np.bool_
-    assert np.flatnonzero(mask).tolist() == [n for (n,) in found]
+    assert np.flatnonzero(mask).tolist() == [n for (n,) in result]
 
 
 ROWS = pa.table(

@@ -1,4 +1,4 @@
-"""The bytes of chosen rows are read from where they stand, and nothing else is."""
+"""Only the bytes of selected rows are read from the files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ROWS = 40
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Three files with row groups of other sizes, read in small batches; values name their rows."""
+    """Three files with row groups of different sizes; values contain file and row."""
     folder = tmp_path_factory.mktemp("contents")
     for file, group in enumerate((1, 7, 100)):
         values = [b"" if row == 3 else f"{file}:{row}".encode() for row in range(ROWS)]
-        held = pa.table({"id": range(ROWS), "bytes": [value or None for value in values]})
-        pq.write_table(held, folder / f"{file}.parquet", row_group_size=group)
+        data = pa.table({"id": range(ROWS), "bytes": [value or None for value in values]})
+        pq.write_table(data, folder / f"{file}.parquet", row_group_size=group)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "_BATCH_BYTES", 60)
         yield folder
@@ -40,12 +40,12 @@ def test_every_chosen_row_comes_once_with_its_own_bytes(
     shares = table_input(str(table), glob=None, first_number=5).shares
     places = sorted(chosen)
     positions = np.array([(5 + file) * POSITIONS_PER_FILE + row for file, row in places], np.int64)
-    found: dict[int, bytes] = {}
+    result: dict[int, bytes] = {}
     for within, values in Contents(shares, "bytes").read(positions):
         assert len(within) == len(values)
-        assert not found.keys() & set(within.tolist())
-        found.update(zip(within.tolist(), values.to_pylist(), strict=True))
-    assert [found[at] for at in range(len(places))] == [
+        assert not result.keys() & set(within.tolist())
+        result.update(zip(within.tolist(), values.to_pylist(), strict=True))
+    assert [result[at] for at in range(len(places))] == [
         b"" if row == 3 else f"{file}:{row}".encode() for file, row in places
     ]
 
@@ -61,6 +61,6 @@ def test_row_groups_without_a_chosen_row_are_not_read(
 
     monkeypatch.setattr(contents, "group_batches", watched)
     shares = table_input(str(table / "1.parquet"), glob=None, first_number=0).shares
-    found = [values for _, values in Contents(shares, "bytes").read(np.array([8, 9, 30]))]
-    assert pa.chunked_array(found).to_pylist() == [b"1:8", b"1:9", b"1:30"]
+    result = [values for _, values in Contents(shares, "bytes").read(np.array([8, 9, 30]))]
+    assert pa.chunked_array(result).to_pylist() == [b"1:8", b"1:9", b"1:30"]
     assert read == [(1, ["bytes"]), (4, ["bytes"])]

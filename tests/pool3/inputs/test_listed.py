@@ -1,4 +1,4 @@
-"""A staged listing holds each picture once, whatever its length, and no table's files."""
+"""A staged listing has each picture once, whatever its length, and no files of tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows_of(staged: StagedListing) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("rows_per_file", [1, 3, 7, 100])
-def test_each_picture_is_listed_once_in_files_of_a_bounded_length(
+def test_each_picture_is_listed_once_in_files_of_a_limited_length(
     tmp_path: Path, rows_per_file: int
 ) -> None:
     first = fill(tmp_path / "b", *(f"{n}.jpg" for n in range(10)), "_SUCCESS", ".x")
@@ -53,7 +53,7 @@ def test_each_picture_is_listed_once_in_files_of_a_bounded_length(
 @pytest.mark.parametrize(
     "log", ["_delta_log/0", ".hoodie/x", "metadata/1.metadata.json", "_pool3/x"]
 )
-def test_a_table_below_the_folder_is_left_out_however_late_its_log_is_seen(
+def test_a_table_below_the_folder_is_left_out_even_if_its_log_is_listed_last(
     tmp_path: Path, rows_per_file: int, log: str
 ) -> None:
     folder = fill(tmp_path / "lake", "a.jpg", "t/0.parquet", f"t/{log}", "t/z/1.parquet", "z.jpg")
@@ -68,7 +68,7 @@ def test_an_input_without_pictures_is_an_error_and_writes_nothing(tmp_path: Path
     empty.mkdir()
     only_table = fill(tmp_path / "lake", "t/0.parquet", "t/_delta_log/0.json")
     loose = fill(tmp_path / "loose", "inputs.parquet") / "inputs.parquet"
-    for where, told in (
+    for where, message in (
         (empty, "found none"),
         (tmp_path / "nowhere", "nothing at"),
         (only_table, "set aside as table"),
@@ -76,7 +76,7 @@ def test_an_input_without_pictures_is_an_error_and_writes_nothing(tmp_path: Path
         (loose, "--uri-column"),
     ):
         inputs = (str(where),) if where == only_table else (str(full), str(where))
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             stage_listing(InputOptions(inputs=inputs), str(tmp_path / "staging"))
     assert not (tmp_path / "staging").exists()
 

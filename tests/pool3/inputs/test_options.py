@@ -1,4 +1,4 @@
-"""Options that say too little, or too much, are wrong before anything is read."""
+"""Incomplete or contradictory options are errors before anything is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pool3.inputs import InputOptions
 TABLE = {"inputs": ("t.parquet",), "uri_column": "uri", "allow_uri": ("/data",)}
 
 
-def test_folders_and_tables_are_told_apart() -> None:
+def test_folders_and_tables_are_distinguished() -> None:
     assert not InputOptions(inputs=("a", "b"), glob="*.jpg").tables
     assert InputOptions(**TABLE).tables
     assert InputOptions(input_table="lake.photos", uri_column="u", allow_uri=("/",)).tables
@@ -50,6 +50,6 @@ def test_folders_and_tables_are_told_apart() -> None:
         ({"input_table": "t", "uri_column": "u", "allow_uri": ("/",), "glob": "*"}, "--glob"),
     ],
 )
-def test_wrong_options_are_told(options: dict[str, Any], named: str) -> None:
+def test_wrong_options_are_errors(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         InputOptions(**options)

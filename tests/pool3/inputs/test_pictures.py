@@ -1,4 +1,4 @@
-"""Every file is an input, but for the few names that writers of tables keep for themselves."""
+"""Every file is an input, except for the names that table writers reserve."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def below(folder: Path, where: str, glob: str | None = None) -> set[str]:
-    found = list_pictures(where, glob=glob).objects
-    return {one.uri.removeprefix(f"{folder}/") for one in found}
+    listed = list_pictures(where, glob=glob).objects
+    return {picture.uri.removeprefix(f"{folder}/") for picture in listed}
 
 
 def test_a_folder_means_every_file_below_it(folder: Path) -> None:
     listing = list_pictures(str(folder))
     assert below(folder, str(folder)) == set(PICTURES)
-    assert [one.uri for one in listing.objects] == sorted(one.uri for one in listing.objects)
+    assert [picture.uri for picture in listing.objects] == sorted(
+        picture.uri for picture in listing.objects
+    )
     assert listing.set_aside == {"dot_name": 2, "bookkeeping": 3}
 
 
@@ -64,7 +66,7 @@ def test_glob_patterns(glob: str, inside: str, outside: str | None) -> None:
     assert outside is None or not glob_pattern(glob).fullmatch(outside)
 
 
-def test_nothing_to_do_is_told(folder: Path) -> None:
+def test_an_input_without_pictures_is_an_error(folder: Path) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         list_pictures(str(folder / "nowhere"))
     (folder / "empty").mkdir()
@@ -77,7 +79,7 @@ def test_nothing_to_do_is_told(folder: Path) -> None:
 @pytest.mark.parametrize(
     "log", ["_delta_log/0.json", ".hoodie/hoodie.properties", "metadata/v1.metadata.json"]
 )
-def test_tables_below_a_folder_of_pictures_are_set_aside_whole(folder: Path, log: str) -> None:
+def test_tables_below_a_folder_of_pictures_are_set_aside(folder: Path, log: str) -> None:
     for name in ("a-first.parquet", "x.parquet", "z/last.parquet", log):
         path = folder / "table" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Row data is judged as text: nothing in it reaches a place or an option that nobody allowed."""
+"""Uris in rows are checked as text; none can lead out of the allowed prefixes or set options."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_what_may_be_fetched_is_canonical_and_below_a_prefix(text: str) -> None:
 
 
 @given(st.lists(segments.filter(lambda s: "?" not in s and "\0" not in s), min_size=1, max_size=4))
-def test_ordinary_names_are_kept_character_for_character(parts: list[str]) -> None:
-    parts = [part for part in parts if part not in {"..", ".", ""}]
-    if not parts:
+def test_ordinary_names_are_kept_character_for_character(pieces: list[str]) -> None:
+    pieces = [piece for piece in pieces if piece not in {"..", ".", ""}]
+    if not pieces:
         return
     for prefix in ALLOWED:
-        uri = "/".join([prefix, *parts])
+        uri = "/".join([prefix, *pieces])
         assert URIS.judge(uri) == (uri, None)
 
 
@@ -74,7 +74,7 @@ def test_refused(text: str | None) -> None:
     assert URIS.judge(text).refused
 
 
-def test_why_a_uri_is_refused_is_told() -> None:
+def test_the_reason_of_a_refusal_is_returned() -> None:
     reasons = {
         "/data/photos/a/../b.jpg": "'..'",
         "s3://lake/photos/a/../b.jpg": "'..'",
@@ -90,7 +90,7 @@ def test_why_a_uri_is_refused_is_told() -> None:
         assert reason in str(URIS.judge(text).refused)
 
 
-def test_a_refused_uri_is_told_without_its_secrets_and_stays_distinct() -> None:
+def test_a_refused_uri_is_shown_without_secrets_and_stays_distinct() -> None:
     first, second = (URIS.judge(f"s3://key:secret{n}@lake/photos/a.jpg").uri for n in range(2))
     assert "secret" not in first
     assert first != second

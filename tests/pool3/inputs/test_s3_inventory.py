@@ -1,4 +1,4 @@
-"""S3's own listing of a bucket is an input like any other table of uris."""
+"""An S3 Inventory is an input like any other table of uris."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROLES = {"size_column": "Size", "etag_column": "ETag", "modified_column": "LastM
 
 
 def write_inventory(bucket: str, folder: Path, form: str = "CSV", **changes: Any) -> str:
-    """Store an inventory as S3 lays it out; returns the uri of its manifest."""
+    """Store an inventory in the layout of S3; returns the uri of its manifest."""
     source = bucket.removeprefix("s3://")
     key = f"inventory/{source}/daily/data/1.{'csv.gz' if form == 'CSV' else 'parquet'}"
     file = folder / "data"
@@ -73,14 +73,14 @@ def test_keys_of_parquet_are_as_they_are(s3_bucket: str, tmp_path: Path) -> None
     assert [row["uri"] for row in rows] == [f"s3://lake/{key}" for key in KEYS]
 
 
-def test_what_is_not_read_is_told(s3_bucket: str, tmp_path: Path) -> None:
-    for change, told in (
+def test_unsupported_inventories_are_errors(s3_bucket: str, tmp_path: Path) -> None:
+    for change, message in (
         ({"fileFormat": "ORC"}, "CSV or Parquet"),
         ({"fileSchema": "Bucket, Size, A, B, C, D"}, "Bucket and Key"),
         ({"files": []}, "found none"),
     ):
         place = write_inventory(s3_bucket, tmp_path, **change)
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             read(place, allow_uri=("s3://lake",))
 
 
@@ -91,7 +91,7 @@ def test_another_manifest_is_a_table_of_json_lines(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text(min_size=1)))
-def test_every_key_comes_back_as_it_was(keys: list[str]) -> None:
+def test_every_key_is_decoded(keys: list[str]) -> None:
     escaped = pa.record_batch(
         {
             "Bucket": pa.array(["b"] * len(keys)),

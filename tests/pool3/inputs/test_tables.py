@@ -1,4 +1,4 @@
-"""Tables of inputs: every row is read once, from whatever format, and nothing is guessed."""
+"""Tables of inputs: every row is read once, from every format, without inference."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ ROWS = {"uri": ["/d/a.jpg", '/d/b,\n"c".jpg', "/d/é.jpg"], "label": ["x", None,
 
 
 def read(where: Path | str, *, glob: str | None = None, **options: Any) -> list[dict[str, Any]]:
-    """Read a table as the tasks of a run would, one after the other."""
-    asked = InputOptions(
+    """Read the shares of a table one after the other, as tasks do."""
+    input_options = InputOptions(
         inputs=(str(where),), **{"uri_column": "uri", "allow_uri": ("/d",), **options}
     )
-    columns = asked.csv_columns
-    return work(table_input(str(where), glob=glob, first_number=0, csv_columns=columns), asked)
+    columns = input_options.csv_columns
+    return work(
+        table_input(str(where), glob=glob, first_number=0, csv_columns=columns), input_options
+    )
 
 
-def work(table: TableInput, asked: InputOptions) -> list[dict[str, Any]]:
+def work(table: TableInput, input_options: InputOptions) -> list[dict[str, Any]]:
     given = table.schema or share_schema(table.shares[0])
-    columns = table_columns(given, asked, table.uri)
-    maker = RowMaker(columns, asked, [(0, table.uri)], content=True)
+    columns = table_columns(given, input_options, table.uri)
+    maker = RowMaker(columns, input_options, [(0, table.uri)], content=True)
     rows: list[dict[str, Any]] = []
-    for told in table.shares:
-        share = Share.from_json(told.to_json())
+    for sent in table.shares:
+        share = Share.from_json(sent.to_json())
         for position, batch in read_share(share, given, columns.carried):
             positions = pa.array(range(position, position + batch.num_rows), pa.int64())
             for piece in maker.rows(batch, positions):
@@ -57,7 +59,8 @@ def write_csv(path: Path, rows: dict[str, Sequence[Any]]) -> None:
         writer = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",")
         writer.writerow(rows)
         writer.writerows(
-            ["" if one is None else one for one in row] for row in zip(*rows.values(), strict=True)
+            ["" if value is None else value for value in row]
+            for row in zip(*rows.values(), strict=True)
         )
 
 
@@ -101,15 +104,15 @@ def test_shares_cover_each_row_of_a_parquet_file_once(
     path = tmp_path_factory.mktemp("shares") / "t.parquet"
     pq.write_table(pa.table({"n": list(range(n_rows))}), path, row_group_size=group)
     schema = pa.schema([("n", pa.int64())])
-    found = []
+    result = []
     for split in range(n_splits):
         share = Share(
             source="s", file=str(path), format="parquet", number=3, split=split, n_splits=n_splits
         )
         for position, batch in read_share(share, schema, schema):
             places = range(position, position + batch.num_rows)
-            found += list(zip(places, batch.column(0).to_pylist(), strict=True))
-    assert sorted(found) == [(3 * POSITIONS_PER_FILE + n, n) for n in range(n_rows)]
+            result += list(zip(places, batch.column(0).to_pylist(), strict=True))
+    assert sorted(result) == [(3 * POSITIONS_PER_FILE + n, n) for n in range(n_rows)]
 
 
 def test_a_large_file_is_shared_and_read_in_small_batches(
@@ -120,13 +123,13 @@ def test_a_large_file_is_shared_and_read_in_small_batches(
     pictures = [bytes([n]) * 512 for n in range(100)]
     table = pa.table({"id": [str(n) for n in range(100)], "bytes": pictures})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=10, compression="none")
-    found = table_input(str(tmp_path / "t.parquet"), glob=None, first_number=0)
-    assert len(found.shares) > 5
-    schema = share_schema(found.shares[0])
-    sizes = [b.num_rows for share in found.shares for _, b in read_share(share, schema, schema)]
+    result = table_input(str(tmp_path / "t.parquet"), glob=None, first_number=0)
+    assert len(result.shares) > 5
+    schema = share_schema(result.shares[0])
+    sizes = [b.num_rows for share in result.shares for _, b in read_share(share, schema, schema)]
     assert sum(sizes) == 100
     assert max(sizes) <= 2
-    rows = work(found, InputOptions(inputs=("t",), content_column="bytes", id_column="id"))
+    rows = work(result, InputOptions(inputs=("t",), content_column="bytes", id_column="id"))
     assert {row["image_id"]: row["content"] for row in rows} == {
         str(n): picture for n, picture in enumerate(pictures)
     }
@@ -135,7 +138,7 @@ def test_a_large_file_is_shared_and_read_in_small_batches(
     assert {row["refused"] for row in rows} == {None}
 
 
-def test_a_listing_brings_its_own_size_etag_and_time(tmp_path: Path) -> None:
+def test_a_listing_has_its_own_size_etag_and_time(tmp_path: Path) -> None:
     columns = {
         "uri": ["/d/1", "/d/2", "/d/3"],
         "bytes": ["10", "20", ""],
@@ -210,16 +213,16 @@ def test_folders_of_files_and_their_partitions(tmp_path: Path) -> None:
     (tmp_path / "t" / "_SUCCESS").write_bytes(b"")
     (tmp_path / "t" / "readme.txt").write_bytes(b"x")
     (tmp_path / "t" / "empty.csv").write_bytes(b"")
-    found = table_input(str(tmp_path / "t"), glob=None, first_number=5)
-    assert found.set_aside == {"bookkeeping": 1, "not_a_table": 1, "empty_file": 1}
-    assert [share.number for share in found.shares] == [5, 6]
+    result = table_input(str(tmp_path / "t"), glob=None, first_number=5)
+    assert result.set_aside == {"bookkeeping": 1, "not_a_table": 1, "empty_file": 1}
+    assert [share.number for share in result.shares] == [5, 6]
     metas = [row["meta"] for row in read(tmp_path / "t")]
     assert metas == [{"day": "2026-01-01"}, {"day": None}]
     assert len(read(tmp_path / "t", glob="day=2026*/*")) == 1
     assert len(read(tmp_path / "t" / "*" / "*.parquet")) == 2
 
 
-def test_files_with_other_columns_than_the_first_are_told(tmp_path: Path) -> None:
+def test_files_with_other_columns_than_the_first_are_errors(tmp_path: Path) -> None:
     pq.write_table(pa.table({"uri": ["/d/1"], "n": [1]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"uri": ["/d/2"], "more": [1]}), tmp_path / "b.parquet")
     with pytest.raises(UsageError, match=r"more in \S+b.parquet"):
@@ -240,7 +243,7 @@ def test_files_with_other_columns_than_the_first_are_told(tmp_path: Path) -> Non
         ("t.csv.gz", "not gzip"),
     ],
 )  # fmt: skip
-def test_files_that_are_no_such_table_are_told(tmp_path: Path, name: str, text: str) -> None:
+def test_files_of_another_format_are_errors(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text, encoding="latin-1")
     with pytest.raises(UsageError):
         read(tmp_path / name)
@@ -293,7 +296,7 @@ def test_delta_is_read_at_its_newest_version_with_its_partitions(tmp_path: Path)
     ("feature", "in_use"),
     [("deletionVectors", True), ("columnMapping", True), ("columnMapping", False)],
 )
-def test_delta_whose_files_do_not_hold_its_rows_as_they_are_is_told(
+def test_delta_with_deletion_vectors_or_renamed_columns_is_an_error(
     tmp_path: Path, feature: str, in_use: bool
 ) -> None:
     uri = tmp_path / "t"
@@ -335,7 +338,7 @@ def test_tables_in_a_bucket_are_read_where_they_are(s3_bucket: str, tmp_path: Pa
     ("log", "kind"),
     [(".hoodie/hoodie.properties", "Hudi"), ("metadata/v1.metadata.json", "Iceberg")],
 )
-def test_other_tables_are_never_read_as_loose_files(tmp_path: Path, log: str, kind: str) -> None:
+def test_files_of_other_tables_are_never_read_directly(tmp_path: Path, log: str, kind: str) -> None:
     folder = tmp_path / "lake" / "t"
     (folder / log).parent.mkdir(parents=True)
     (folder / log).write_bytes(b"{}")

@@ -1,4 +1,4 @@
-"""Every value that a table carries arrives as it was; what cannot be carried is named."""
+"""Carried values are unchanged; a type that cannot be carried is an error with its column."""
 
 from __future__ import annotations
 
@@ -72,6 +72,6 @@ def test_what_cannot_be_carried_is_named(kind: pa.DataType) -> None:
         carried_type(kind, "shot")
 
 
-def test_names_that_differ_only_in_case_are_one_name_too_many() -> None:
+def test_names_that_differ_only_in_case_are_an_error() -> None:
     with pytest.raises(UsageError, match="differ in more than case"):
         carried_struct([pa.field("Label", pa.string()), pa.field("label", pa.string())])

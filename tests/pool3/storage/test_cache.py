@@ -1,4 +1,4 @@
-"""The local cache: its limit, who may evict what, and downloads by several processes at once."""
+"""The local cache: its limit, eviction, and downloads by several processes."""
 
 from __future__ import annotations
 
@@ -41,18 +41,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Objects of a bucket that is not there: an object holds its own uri; tells what was asked."""
-    asked = []
+    """Fake objects whose content is their own uri; returns the list of requested uris."""
+    requests = []
 
     def chunks(uri: str, size: int, limit_s: float) -> Iterator[bytes]:
-        asked.append(uri)
+        requests.append(uri)
         yield uri.encode()
 
     monkeypatch.setattr(cache, "_chunks", chunks)
-    return asked
+    return requests
 
 
-def held(uri: str, max_bytes: int | None = None, content: bytes | None = None) -> storage.PinnedFile:
+def pinned(
+    uri: str, max_bytes: int | None = None, content: bytes | None = None
+) -> storage.PinnedFile:
     data = uri.encode() if content is None else content
     sha256 = hashlib.sha256(data).hexdigest()
     return storage.verified_file(uri, sha256=sha256, size=len(data), max_bytes=max_bytes)
@@ -62,40 +64,40 @@ def cached_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in (folder / "objects").rglob("*") if path.is_file())
 
 
-def test_the_least_recently_used_goes_first(downloads: list[str]) -> None:
+def test_the_least_recently_used_file_is_evicted_first(downloads: list[str]) -> None:
     a, b, c = "s3://lake/a", "s3://lake/b", "s3://lake/c"
     size = len(a)
     for uri in (a, b, a, c):
-        held(uri, max_bytes=2 * size).close()
+        pinned(uri, max_bytes=2 * size).close()
     assert downloads == [a, b, c]
-    held(a).close()
-    held(c).close()
+    pinned(a).close()
+    pinned(c).close()
     assert downloads == [a, b, c]
-    held(b).close()
+    pinned(b).close()
     assert downloads == [a, b, c, b]
 
 
-def test_what_is_held_stays_and_what_is_forgotten_may_go(
+def test_a_pinned_file_stays_and_a_released_one_may_be_evicted(
     downloads: list[str], folder: Path
 ) -> None:
-    first = held("s3://lake/a", max_bytes=15)
+    first = pinned("s3://lake/a", max_bytes=15)
     with pytest.raises(CacheFull, match="may hold 15 bytes, and s3://lake/b has 11, while 11 are"):
-        held("s3://lake/b", max_bytes=15)
-    again = held("s3://lake/a", max_bytes=15)
+        pinned("s3://lake/b", max_bytes=15)
+    again = pinned("s3://lake/a", max_bytes=15)
     first.close()
     with pytest.raises(CacheFull):
-        held("s3://lake/b", max_bytes=15)
+        pinned("s3://lake/b", max_bytes=15)
     assert again.path.read_bytes() == b"s3://lake/a"
     del again
-    with held("s3://lake/b", max_bytes=15) as other:
+    with pinned("s3://lake/b", max_bytes=15) as other:
         assert other.path.read_bytes() == b"s3://lake/b"
     assert cached_bytes(folder) == 11
 
 
 def test_a_file_larger_than_the_limit_evicts_nothing(downloads: list[str], folder: Path) -> None:
-    held("s3://lake/a").close()
+    pinned("s3://lake/a").close()
     with pytest.raises(CacheFull, match="may hold 10 bytes, and s3://lake/b has 11; raise"):
-        held("s3://lake/b", max_bytes=10)
+        pinned("s3://lake/b", max_bytes=10)
     assert cached_bytes(folder) == 11
 
 
@@ -103,50 +105,52 @@ def test_the_limit_comes_from_the_environment(
     downloads: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POOL3_CACHE_MAX_BYTES", "11")
-    held("s3://lake/a").close()
-    held("s3://lake/b").close()
+    pinned("s3://lake/a").close()
+    pinned("s3://lake/b").close()
     assert cached_bytes(folder) == 11
     for wrong in ("0", "-1", "1G", "1.5"):
         monkeypatch.setenv("POOL3_CACHE_MAX_BYTES", wrong)
         with pytest.raises(UsageError, match=f"POOL3_CACHE_MAX_BYTES.*{wrong}"):
-            held("s3://lake/a")
+            pinned("s3://lake/a")
 
 
-def test_what_a_killed_process_left_goes(downloads: list[str], folder: Path) -> None:
-    held("s3://lake/a").close()
+def test_temporary_files_of_killed_processes_are_deleted(
+    downloads: list[str], folder: Path
+) -> None:
+    pinned("s3://lake/a").close()
     left = folder / "objects" / "ab" / ".partial-left"
     left.parent.mkdir(exist_ok=True)
     left.write_bytes(bytes(1000))
-    held("s3://lake/b", max_bytes=30).close()
+    pinned("s3://lake/b", max_bytes=30).close()
     assert not left.exists()
     assert cached_bytes(folder) == 22
 
 
-def test_what_is_cached_is_found_where_nothing_can_be_written(
+def test_a_read_only_cache_can_be_used(
     downloads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held("s3://lake/a").close()
+    pinned("s3://lake/a").close()
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
     for name in ("utime", "mkdir"):
         monkeypatch.setattr(os, name, refuse)
-    assert held("s3://lake/a").path.read_bytes() == b"s3://lake/a"
+    assert pinned("s3://lake/a").path.read_bytes() == b"s3://lake/a"
     assert downloads == ["s3://lake/a"]
 
 
 def test_a_damaged_copy_is_downloaded_again(downloads: list[str]) -> None:
-    path = held("s3://lake/a").path
+    path = pinned("s3://lake/a").path
     path.write_bytes(b"short")
-    assert held("s3://lake/a").path.read_bytes() == b"s3://lake/a"
+    assert pinned("s3://lake/a").path.read_bytes() == b"s3://lake/a"
 
 
 def test_a_failed_download_leaves_nothing(downloads: list[str], folder: Path) -> None:
     with pytest.raises(StorageError, match="SHA-256"):
-        held("s3://lake/a", content=b"elevenbytes")
+        pinned("s3://lake/a", content=b"elevenbytes")
     with pytest.raises(StorageError, match="bytes 3, found 11"):
-        held("s3://lake/a", content=b"abc")
+        pinned("s3://lake/a", content=b"abc")
     assert cached_bytes(folder) == 0
 
 
@@ -155,7 +159,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 ) -> None:
     folder.write_text("a file")
     with pytest.raises(StorageError, match=rf"cache {folder}: .*POOL3_CACHE_DIR"):
-        held("s3://lake/a")
+        pinned("s3://lake/a")
 
 
 @given(
@@ -163,7 +167,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     steps=st.lists(st.tuples(st.sampled_from(["hold", "close"]), st.integers(0, 9))),
 )
 @settings(max_examples=60)
-def test_whatever_happens_the_limit_holds_and_so_does_what_is_held(
+def test_the_limit_is_kept_and_pinned_files_stay_whatever_the_sequence(
     limit: int, steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -179,17 +183,17 @@ def test_whatever_happens_the_limit_holds_and_so_does_what_is_held(
             else:
                 needed = sum(10 + other for other in {*in_use, number})
                 if needed <= limit:
-                    in_use.setdefault(number, []).append(held(uri, limit))
+                    in_use.setdefault(number, []).append(pinned(uri, limit))
                 else:
                     with pytest.raises(CacheFull):
-                        held(uri, limit)
+                        pinned(uri, limit)
             assert cached_bytes(folder) <= limit
             for other, files in in_use.items():
                 expected = f"s3://lake/{'x' * other}".encode()
                 assert all(file.path.read_bytes() == expected for file in files)
 
 
-def test_processes_share_one_download_and_one_holds_it_for_itself(
+def test_processes_share_one_download_and_each_pins_the_file(
     s3_faults: FaultyBucket,  # noqa: F811
 ) -> None:
     uri = f"{s3_faults.uri}/tree.ann"
@@ -212,10 +216,10 @@ def test_processes_share_one_download_and_one_holds_it_for_itself(
         storage.put(f"{s3_faults.uri}/other", b"other")
         for process in processes:
             with pytest.raises(CacheFull):
-                held(f"{s3_faults.uri}/other", len(data) + 1, b"other")
+                pinned(f"{s3_faults.uri}/other", len(data) + 1, b"other")
             process.kill()
             process.wait()
-        held(f"{s3_faults.uri}/other", len(data) + 1, b"other").close()
+        pinned(f"{s3_faults.uri}/other", len(data) + 1, b"other").close()
     finally:
         for process in processes:
             process.kill()
@@ -236,20 +240,21 @@ def _go(process: subprocess.Popen[str]) -> None:
 def test_threads_share_one_download(s3_faults: FaultyBucket) -> None:  # noqa: F811
     uri = f"{s3_faults.uri}/ids.arrow"
     storage.put(uri, b"ids")
-    found = []
+    results = []
     threads = [
-        threading.Thread(target=lambda: found.append(held(uri, content=b"ids"))) for _ in range(8)
+        threading.Thread(target=lambda: results.append(pinned(uri, content=b"ids")))
+        for _ in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [file.path.read_bytes() for file in found] == [b"ids"] * 8
+    assert [file.path.read_bytes() for file in results] == [b"ids"] * 8
     assert s3_faults.proxy.reads(uri) == 1
 
 
 @pytest.mark.parametrize("fault", ["reset", "503", "short"])
-def test_a_download_that_breaks_off_is_begun_anew(
+def test_an_interrupted_download_is_restarted(
     s3_faults: FaultyBucket,  # noqa: F811
     fault: str,
 ) -> None:
@@ -257,5 +262,5 @@ def test_a_download_that_breaks_off_is_begun_anew(
     data = bytes(range(256)) * 4000
     storage.put(uri, data)
     s3_faults.proxy.fail(uri, fault, times=1)
-    assert held(uri, content=data).path.read_bytes() == data
+    assert pinned(uri, content=data).path.read_bytes() == data
     assert s3_faults.proxy.reads(uri) == 2

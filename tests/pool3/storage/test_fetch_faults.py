@@ -1,4 +1,4 @@
-"""Fetching through faults: every answer has its code, and what may pass is tried again."""
+"""Fetching with faults: every failure has its code, and temporary ones are retried."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def picture(s3_faults: FaultyBucket) -> str:
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "429", "reset", "short"])
-def test_what_passes_is_tried_again(s3_faults: FaultyBucket, picture: str, fault: str) -> None:
+def test_temporary_failures_are_retried(s3_faults: FaultyBucket, picture: str, fault: str) -> None:
     s3_faults.proxy.fail(picture, fault, times=3)
     assert storage.fetch(picture) == CONTENT
     assert s3_faults.proxy.reads(picture) == 4
 
 
 @pytest.mark.parametrize("fault", ["503", "reset"])
-def test_what_does_not_pass_has_a_code_of_its_own(
+def test_permanent_failures_have_their_own_codes(
     s3_faults: FaultyBucket, picture: str, fault: str
 ) -> None:
     s3_faults.proxy.fail(picture, fault)
@@ -54,7 +54,7 @@ def test_what_does_not_pass_has_a_code_of_its_own(
 @pytest.mark.parametrize(
     ("fault", "code"), [("404", "not_found"), ("403", "denied"), ("expired", "denied")]
 )
-def test_an_answer_is_not_asked_for_twice(
+def test_a_client_error_is_not_retried(
     s3_faults: FaultyBucket, picture: str, fault: str, code: str
 ) -> None:
     s3_faults.proxy.fail(picture, fault)
@@ -78,7 +78,7 @@ def test_a_large_object_is_refused_before_its_body_is_read(
 
 
 @pytest.mark.parametrize("fault", ["silent", "slow"])
-def test_a_stalled_connection_is_left_for_another(
+def test_a_stalled_connection_is_replaced(
     s3_faults: FaultyBucket, picture: str, fault: str
 ) -> None:
     s3_faults.proxy.fail(picture, fault, times=1)
@@ -106,9 +106,7 @@ def test_the_deadline_holds_for_all_attempts_together(
     assert time.monotonic() - started < 2.5
 
 
-def test_threads_wait_for_the_network_beside_each_other(
-    s3_faults: FaultyBucket, picture: str
-) -> None:
+def test_threads_fetch_concurrently(s3_faults: FaultyBucket, picture: str) -> None:
     s3_faults.proxy.stall_s = 0.5
     s3_faults.proxy.fail(picture, "silent", times=8)
     started = time.monotonic()
@@ -117,7 +115,7 @@ def test_threads_wait_for_the_network_beside_each_other(
     assert time.monotonic() - started < 3.5
 
 
-def test_a_place_where_nobody_listens_keeps_to_the_deadline(
+def test_an_unreachable_endpoint_fails_within_the_deadline(
     monkeypatch: pytest.MonkeyPatch, free_endpoint: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", free_endpoint)
@@ -136,14 +134,14 @@ def free_endpoint() -> str:
     return f"http://127.0.0.1:{free_port()}"
 
 
-def test_names_that_the_client_refuses_fail_at_once(s3_faults: FaultyBucket) -> None:
+def test_names_that_the_client_refuses_fail_immediately(s3_faults: FaultyBucket) -> None:
     for key in ("a//b.jpg", "a/./b.jpg", "line\nfeed.jpg"):
         with pytest.raises(StorageError) as caught:
             storage.fetch(f"{s3_faults.uri}/{key}")
         assert caught.value.code == "fetch_failed"
 
 
-def test_a_signature_in_an_address_stays_out_of_the_message() -> None:
+def test_a_signature_in_a_url_is_not_in_the_message() -> None:
     error = exceptions.GenericError("GET https://lake/x?sv=1&sig=SECRET%3D in 3s - failed")
     with pytest.raises(StorageError) as caught:
         raise_mapped("az://lake/x", error)
@@ -168,7 +166,7 @@ def test_pauses_double_up_to_a_limit_and_differ(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("left_s", [100.0, 60.1, 59.9, 7.5])
-def test_an_attempt_never_has_more_than_what_is_left(left_s: float) -> None:
+def test_an_attempt_never_has_more_than_the_remaining_time(left_s: float) -> None:
     limit_s = retries.attempt_limit_s(120, left_s)
     assert limit_s is not None
     assert left_s / 2 <= limit_s <= left_s

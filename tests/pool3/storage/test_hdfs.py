@@ -1,4 +1,4 @@
-"""HDFS, as far as it can be tested without a cluster: a local folder stands in for its files.
+"""HDFS, as far as it can be tested without a cluster: a local folder replaces its files.
 
 Connecting to a name node and reading through libhdfs are untested here.
 """
@@ -20,7 +20,7 @@ ROOT = "hdfs://namenode:8020"
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder whose files are those of the cluster."""
+    """The folder that replaces the files of the cluster."""
     system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     asked = {"namenode:8020": system}
     monkeypatch.setattr(hdfs, "connected", asked.__getitem__)
@@ -33,23 +33,23 @@ def test_files_are_listed_at_every_depth_and_read(cluster: Path) -> None:
         (cluster / name).parent.mkdir(parents=True, exist_ok=True)
         (cluster / name).write_bytes(name.encode())
     before = datetime.now(UTC)
-    listed = {found.uri: found for found in storage.list_objects(f"{ROOT}/photos")}
+    listed = {entry.uri: entry for entry in storage.list_objects(f"{ROOT}/photos")}
     assert set(listed) == {f"{ROOT}/{name}" for name in names[:3]}
     for name in names[:3]:
-        found = listed[f"{ROOT}/{name}"]
-        assert storage.fetch(found.uri) == name.encode()
-        assert storage.canonical_uri(found.uri) == found.uri
-        assert found.size == len(name.encode())
-        assert abs((before - found.modified_at).total_seconds()) < 60
-        assert found.etag is None
+        entry = listed[f"{ROOT}/{name}"]
+        assert storage.fetch(entry.uri) == name.encode()
+        assert storage.canonical_uri(entry.uri) == entry.uri
+        assert entry.size == len(name.encode())
+        assert abs((before - entry.modified_at).total_seconds()) < 60
+        assert entry.etag is None
 
 
 def test_a_single_file_is_listed_as_itself(cluster: Path) -> None:
     (cluster / "a.jpg").write_bytes(b"x")
-    assert [found.uri for found in storage.list_objects(f"{ROOT}/a.jpg")] == [f"{ROOT}/a.jpg"]
+    assert [entry.uri for entry in storage.list_objects(f"{ROOT}/a.jpg")] == [f"{ROOT}/a.jpg"]
 
 
-def test_files_folders_and_nothing_are_told_apart(cluster: Path) -> None:
+def test_files_folders_and_missing_paths_are_distinguished(cluster: Path) -> None:
     (cluster / "folder").mkdir()
     (cluster / "file").write_bytes(b"x")
     kinds = {
@@ -71,7 +71,7 @@ def test_missing_and_too_large_files_have_their_codes(cluster: Path) -> None:
     assert caught.value.code == "too_large"
 
 
-def test_what_fails_in_the_cluster_is_tried_again(
+def test_failures_of_the_cluster_are_retried(
     cluster: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cluster / "a.jpg").write_bytes(b"content")
@@ -108,7 +108,7 @@ def no_hadoop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_hadoop")
-def test_without_hadoops_libraries_the_remedy_is_told() -> None:
+def test_without_hadoops_libraries_the_error_has_a_remedy() -> None:
     with pytest.raises(UsageError, match=r"no such file\); set HADOOP_HOME"):
         list(storage.list_objects("hdfs://without-libraries/photos"))
     with pytest.raises(StorageError, match="set HADOOP_HOME") as caught:

@@ -1,4 +1,4 @@
-"""Local objects: every name is listed, writes are whole, and damage is found."""
+"""Local objects: every name is listed, writes are atomic, and damage is detected."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to(tmp_path / "a")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    found = {o.uri.removeprefix(str(tmp_path)) for o in storage.list_objects(str(tmp_path))}
-    assert found == {"/a/x", "/b/x", "/dangling"}
+    entries = {o.uri.removeprefix(str(tmp_path)) for o in storage.list_objects(str(tmp_path))}
+    assert entries == {"/a/x", "/b/x", "/dangling"}
 
 
 def test_a_missing_folder_is_not_an_empty_one(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_fetch_refuses_more_bytes_than_allowed(tmp_path: Path) -> None:
     assert caught.value.code == "too_large"
 
 
-def test_a_damaged_file_is_found_even_after_it_was_good(
+def test_a_file_damaged_after_its_verification_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POOL3_CACHE_DIR", str(tmp_path / "cache"))
@@ -124,19 +124,19 @@ def test_a_name_that_is_not_utf8_is_read_under_the_name_that_is_listed(tmp_path:
     folder = os.fsencode(str(tmp_path)) + b"/\xe9t\xe9"
     os.mkdir(folder)
     Path(os.fsdecode(folder + b"/\xff\\x20\xfe.jpg")).write_bytes(b"content")
-    (found,) = storage.list_objects(str(tmp_path))
-    assert storage.fetch(found.uri) == b"content"
+    (entries,) = storage.list_objects(str(tmp_path))
+    assert storage.fetch(entries.uri) == b"content"
     with pytest.raises(NotFound):
-        storage.fetch(found.uri.replace("\\xfe", "\\xfd"))
+        storage.fetch(entries.uri.replace("\\xfe", "\\xfd"))
 
 
-def test_escapes_in_a_name_are_taken_as_written_first(tmp_path: Path) -> None:
+def test_escapes_in_a_name_are_first_taken_literally(tmp_path: Path) -> None:
     Path(tmp_path / "\\xff.jpg").write_bytes(b"as written")
     Path(os.fsdecode(os.fsencode(str(tmp_path)) + b"/\xff.jpg")).write_bytes(b"escaped")
     assert storage.fetch(f"{tmp_path}/\\xff.jpg") == b"as written"
 
 
-def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
+def test_devices_pipes_and_folders_are_not_read_and_do_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", tmp_path, "/dev/zero"):
         with pytest.raises(NotFound, match="it is a"):
@@ -146,7 +146,7 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
             storage.fetch(str(path))
 
 
-def test_a_file_that_tells_no_size_still_has_its_limit() -> None:
+def test_a_file_without_a_size_has_a_limit_too() -> None:
     assert storage.fetch("/proc/self/status")
     with pytest.raises(StorageError) as caught:
         storage.fetch("/proc/self/status", max_bytes=10)
@@ -160,4 +160,4 @@ def test_a_file_removed_during_a_listing_is_left_out(tmp_path: Path) -> None:
     first = next(listing).uri
     for name in "abc":
         (tmp_path / name).unlink()
-    assert [first, *(found.uri for found in listing)] == [first]
+    assert [first, *(entries.uri for entries in listing)] == [first]

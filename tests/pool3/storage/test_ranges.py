@@ -11,15 +11,15 @@ from tests.s3_faults import FaultyBucket, s3_faults  # noqa: F401 - a fixture
 DATA = bytes(number * 7 % 251 for number in range(2_000_000))
 
 
-def test_ranges_are_what_stands_there_near_and_far(s3_bucket: str) -> None:
+def test_close_and_distant_ranges_have_the_right_bytes(s3_bucket: str) -> None:
     storage.put(f"{s3_bucket}/data", DATA)
     starts = [0, 1, 5, 4000, 300_000, 1_999_990]
-    found = storage.fetch_ranges(f"{s3_bucket}/data", starts, 10)
-    assert found == b"".join(DATA[start : start + 10] for start in starts)
+    result = storage.fetch_ranges(f"{s3_bucket}/data", starts, 10)
+    assert result == b"".join(DATA[start : start + 10] for start in starts)
     assert storage.fetch_ranges(f"{s3_bucket}/data", [], 10) == b""
 
 
-def test_near_ranges_are_one_request(s3_faults: FaultyBucket) -> None:  # noqa: F811
+def test_close_ranges_are_one_request(s3_faults: FaultyBucket) -> None:  # noqa: F811
     uri = f"{s3_faults.uri}/data"
     storage.put(uri, DATA)
     storage.fetch_ranges(uri, list(range(0, 200_000, 1000)), 100)
@@ -37,7 +37,7 @@ def test_an_object_that_is_missing_or_shorter_is_an_error(s3_bucket: str) -> Non
             storage.fetch_ranges(f"{s3_bucket}/short", [start], 10)
 
 
-def test_a_broken_connection_is_tried_again(s3_faults: FaultyBucket) -> None:  # noqa: F811
+def test_a_broken_connection_is_retried(s3_faults: FaultyBucket) -> None:  # noqa: F811
     uri = f"{s3_faults.uri}/data"
     storage.put(uri, DATA)
     s3_faults.proxy.fail(uri, "reset", times=1)

@@ -24,22 +24,22 @@ def test_objects_round_trip_and_list_under_their_own_names(s3_bucket: str, tmp_p
     assert not storage.is_directory(f"{s3_bucket}/nowhere")
 
 
-def test_a_listing_tells_the_mark_of_the_content(s3_bucket: str) -> None:
+def test_a_listing_has_etags(s3_bucket: str) -> None:
     storage.put(f"{s3_bucket}/marks/a.jpg", b"content")
     expected = hashlib.md5(b"content").hexdigest()
     for where in ("marks", "marks/a.jpg"):
-        (found,) = storage.list_objects(f"{s3_bucket}/{where}")
-        assert (found.size, found.etag) == (7, expected)
+        (entry,) = storage.list_objects(f"{s3_bucket}/{where}")
+        assert (entry.size, entry.etag) == (7, expected)
 
 
-def test_markers_of_folders_are_no_objects_and_empty_objects_are(s3_bucket: str) -> None:
+def test_folder_markers_are_left_out_and_empty_objects_are_not(s3_bucket: str) -> None:
     client = boto3.client(
         "s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1"
     )
     for key in ("shown/", "shown/folder/", "shown/folder/empty.jpg"):
         client.put_object(Bucket=storage.name_of(s3_bucket), Key=key, Body=b"")
-    found = [(found.uri, found.size) for found in storage.list_objects(f"{s3_bucket}/shown")]
-    assert found == [(f"{s3_bucket}/shown/folder/empty.jpg", 0)]
+    entry = [(entry.uri, entry.size) for entry in storage.list_objects(f"{s3_bucket}/shown")]
+    assert entry == [(f"{s3_bucket}/shown/folder/empty.jpg", 0)]
 
 
 def test_a_name_that_the_client_refuses_is_named(s3_bucket: str) -> None:
@@ -82,7 +82,7 @@ def test_the_cache_checks_what_it_downloads(
     assert files == [path]
 
 
-def test_bytes_that_the_cache_has_no_room_for_are_checked_all_the_same(
+def test_bytes_that_do_not_fit_the_cache_are_verified_too(
     s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POOL3_CACHE_DIR", str(tmp_path / "cache"))

@@ -21,7 +21,7 @@ KINDS = ["far apart", "alike", "the same", "very long", "very short", "sparse"]
 
 
 def drawn(kind: str, n_rows: int, dimension: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A query and rows that are hard to tell apart, or near the ends of float16."""
+    """A query and rows with nearly equal distances, or close to the limits of float16."""
     rng = np.random.default_rng(seed)
     query, rows = rng.normal(size=dimension), rng.normal(size=(n_rows, dimension))
     match kind:
@@ -52,15 +52,15 @@ def drawn(kind: str, n_rows: int, dimension: int, seed: int) -> tuple[np.ndarray
     st.integers(0, 2**32 - 1),
 )
 @example("alike", "angular", np.float16, 60, 2048, 3, 7)
-def test_nothing_near_is_lost(kind, metric, dtype, n_rows, dimension, k, seed):
+def test_the_nearest_rows_are_always_included(kind, metric, dtype, n_rows, dimension, k, seed):
     query, rows = drawn(kind, n_rows, dimension, seed)
     rows = rows.astype(dtype)
     if metric == "angular":
         rows[~rows.any(axis=1)] = 1
         query[0] += not query.any()
     true = distances(query, rows, metric)
-    positions, found = nearest(query, rows, metric, k)
-    assert found.tobytes() == true[positions].tobytes()
+    positions, result = nearest(query, rows, metric, k)
+    assert result.tobytes() == true[positions].tobytes()
     assert (np.diff(positions) > 0).all()
     needed = np.flatnonzero(true <= np.sort(true)[min(k, n_rows) - 1])
     assert set(needed.tolist()) <= set(positions.tolist())
@@ -76,7 +76,7 @@ def test_few_rows_are_measured(metric, dtype):
         assert 10 <= len(positions) <= 20
 
 
-def test_what_overflows_is_measured():
+def test_rows_whose_bounds_overflow_are_measured():
     rows = np.array([[6e4, 1], [-6e4, 2], [5e4, 3], [1, 1]], np.float16)
     query = np.array([1e30, 1.0], np.float32)
     for metric in METRICS:

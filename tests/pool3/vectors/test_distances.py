@@ -93,6 +93,6 @@ def test_another_metric_is_refused():
 def test_top_k_is_a_sort_by_distance_then_id(values, k, random):
     ids = [f"{i:02d}" for i in range(len(values))]
     random.shuffle(ids)
-    found = top_k(np.array(values, dtype=np.float64), k, ids.__getitem__)
+    result = top_k(np.array(values, dtype=np.float64), k, ids.__getitem__)
     expected = sorted(zip(values, ids, range(len(values)), strict=True))[:k]
-    assert found == [(image_id, position) for _, image_id, position in expected]
+    assert result == [(image_id, position) for _, image_id, position in expected]

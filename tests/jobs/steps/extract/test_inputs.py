@@ -1,4 +1,4 @@
-"""Every kind of input becomes the same rows of work, on real Spark, without being collected."""
+"""Every kind of input becomes the same input rows, on real Spark, without being collected."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ NESTED = pa.table(
 )  # fmt: skip
 
 
-def rows_of(found: Inventory) -> list[dict[str, Any]]:
+def rows_of(result: Inventory) -> list[dict[str, Any]]:
     """Collect the few rows of a test, in order of their positions."""
-    return sorted(found.frame.toArrow().to_pylist(), key=lambda row: row["position"])
+    return sorted(result.frame.toArrow().to_pylist(), key=lambda row: row["position"])
 
 
-def asked(table: Path | str, **options: Any) -> InputOptions:
+def input_options(table: Path | str, **options: Any) -> InputOptions:
     given = {"uri_column": "uri", "id_column": "id", "allow_uri": ("/d",)}
     return InputOptions(**{"inputs": (str(table),), **given, **options})
 
@@ -52,11 +52,11 @@ def test_folders(spark: SparkSession, tmp_path: Path) -> None:
         path.write_bytes(name.encode())
     base = tmp_path / "photos"
     options = InputOptions(inputs=(str(base),), id_from=f"relative:{base}")
-    found = inventory(spark, options, staging=str(tmp_path / "staging"))
-    assert found.frame.columns == COLUMNS
-    assert found.meta is None
-    assert found.set_aside == {"dot_name": 1, "bookkeeping": 1}
-    rows = rows_of(found)
+    result = inventory(spark, options, staging=str(tmp_path / "staging"))
+    assert result.frame.columns == COLUMNS
+    assert result.meta is None
+    assert result.set_aside == {"dot_name": 1, "bookkeeping": 1}
+    rows = rows_of(result)
     assert sorted(row["image_id"] for row in rows) == sorted(names)
     assert all(f"{base}/{row['image_id']}" == row["uri"] for row in rows)
     assert all(row["size"] == len(row["image_id"]) for row in rows)
@@ -68,20 +68,20 @@ def nested(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) 
     """The same rows as a Parquet file, as a Delta table and as a table of the catalog."""
     if request.param == "delta":
         write_deltalake(str(tmp_path / "t"), NESTED)
-        return asked(tmp_path / "t")
+        return input_options(tmp_path / "t")
     # Spark reads no nanoseconds.
     unit = "us" if request.param == "catalog" else None
     pq.write_table(NESTED, tmp_path / "t.parquet", row_group_size=3, coerce_timestamps=unit)
     if request.param == "parquet":
-        return asked(tmp_path / "t.parquet")
+        return input_options(tmp_path / "t.parquet")
     spark.read.parquet(str(tmp_path / "t.parquet")).createOrReplaceTempView("nested_inputs")
-    return asked("", inputs=(), input_table="nested_inputs")
+    return input_options("", inputs=(), input_table="nested_inputs")
 
 
 def test_every_other_column_is_carried(spark: SparkSession, nested: InputOptions) -> None:
-    found = inventory(spark, nested, staging="/nowhere")
-    assert found.frame.columns == [*COLUMNS, "meta"]
-    rows = rows_of(found)
+    result = inventory(spark, nested, staging="/nowhere")
+    assert result.frame.columns == [*COLUMNS, "meta"]
+    rows = rows_of(result)
     assert [row["image_id"] for row in rows] == ["1", "2", "3", "4"]
     refused = ["not below a prefix of --allow-uri", "no uri"]
     assert [row["refused"] for row in rows] == [None, None, *refused]
@@ -90,11 +90,11 @@ def test_every_other_column_is_carried(spark: SparkSession, nested: InputOptions
         {**row, "local": None} for row in expected
     ]
     local = [row["meta"]["local"] for row in rows]
-    assert [one and one.replace(tzinfo=None).microsecond for one in local] == [1, 2, 3, None]
-    assert found.meta is not None
-    names = [field.name for field in found.meta]
+    assert [value and value.replace(tzinfo=None).microsecond for value in local] == [1, 2, 3, None]
+    assert result.meta is not None
+    names = [field.name for field in result.meta]
     assert names == [name for name in NESTED.column_names if name not in {"uri", "id"}]
-    assert found.meta.field("shot").type.field("at").type == pa.list_(
+    assert result.meta.field("shot").type.field("at").type == pa.list_(
         pa.field("element", pa.struct([("x", pa.float64())]))
     )
 
@@ -106,7 +106,9 @@ CONDITIONS = {
 }
 
 
-def test_where_is_over_the_inputs_own_columns(spark: SparkSession, nested: InputOptions) -> None:
+def test_where_is_a_condition_over_the_columns_of_the_input(
+    spark: SparkSession, nested: InputOptions
+) -> None:
     every = {row["image_id"]: row for row in rows_of(inventory(spark, nested, staging="/nowhere"))}
     for where, ids in CONDITIONS.items():
         rows = rows_of(inventory(spark, replace(nested, where=where), staging="/nowhere"))
@@ -123,38 +125,38 @@ def test_bytes_in_a_table(spark: SparkSession, tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "t.parquet")
     options = {"uri_column": None, "allow_uri": (), "content_column": "bytes"}
     for where in (None, "label <> 'w'"):
-        found = inventory(
-            spark, asked(tmp_path / "t.parquet", where=where, **options), staging="/x"
+        result = inventory(
+            spark, input_options(tmp_path / "t.parquet", where=where, **options), staging="/x"
         )
-        assert found.frame.columns == [*COLUMNS, "content_sha256", "meta"]
-        rows = rows_of(found)
+        assert result.frame.columns == [*COLUMNS, "content_sha256", "meta"]
+        rows = rows_of(result)
         expected = [b"one", b"", b"", bytes(3 << 20)][where is not None :]
-        assert [row["size"] for row in rows] == [len(one) for one in expected]
+        assert [row["size"] for row in rows] == [len(value) for value in expected]
         assert [row["content_sha256"] for row in rows] == [
-            hashlib.sha256(one).hexdigest() for one in expected
+            hashlib.sha256(value).hexdigest() for value in expected
         ]
         assert {row["uri"] for row in rows} == {str(tmp_path / "t.parquet")}
-        assert found.contents is not None
-        with_bytes = found.contents.of(found.frame.where("image_id <> 'b'"))
+        assert result.contents is not None
+        with_bytes = result.contents.of(result.frame.where("image_id <> 'b'"))
         assert {row.image_id: bytes(row.content) for row in with_bytes.collect()} == {
-            row["image_id"]: one
-            for row, one in zip(rows, expected, strict=True)
+            row["image_id"]: value
+            for row, value in zip(rows, expected, strict=True)
             if row["image_id"] != "b"
         }
 
 
-def test_bytes_in_a_query_are_found_by_id_and_digest(spark: SparkSession) -> None:
+def test_bytes_in_a_query_are_matched_by_id_and_digest(spark: SparkSession) -> None:
     spark.sql(
         "SELECT id, bytes FROM VALUES ('a', X'0102'), ('b', X'03'), ('b', X'04'), ('5', NULL) "
         "AS pictures (id, bytes)"
     ).createOrReplaceTempView("picture_bytes")
     options = InputOptions(input_table="picture_bytes", content_column="bytes", id_column="id")
-    found = inventory(spark, options, staging="/nowhere")
-    assert found.contents is not None
+    result = inventory(spark, options, staging="/nowhere")
+    assert result.contents is not None
     digest = hashlib.sha256(b"\x04").hexdigest()
-    wanted = found.frame.where(f"image_id <> 'b' OR content_sha256 = '{digest}'")
-    rows = found.contents.of(wanted).collect()
-    found.contents.unpersist()
+    wanted = result.frame.where(f"image_id <> 'b' OR content_sha256 = '{digest}'")
+    rows = result.contents.of(wanted).collect()
+    result.contents.unpersist()
     assert {row.image_id: bytes(row.content) for row in rows} == {
         "a": b"\1\2", "b": b"\4", "5": b""
     }  # fmt: skip
@@ -165,27 +167,27 @@ def test_several_tables_are_one_input(spark: SparkSession, tmp_path: Path) -> No
     pq.write_table(table, tmp_path / "b.parquet")
     write_deltalake(str(tmp_path / "a"), table)
     both = (str(tmp_path / "b.parquet"), str(tmp_path / "a"))
-    rows = rows_of(inventory(spark, asked("", inputs=both), staging="/x"))
+    rows = rows_of(inventory(spark, input_options("", inputs=both), staging="/x"))
     assert [row["image_id"] for row in rows] == ["1", "2", "3", "4"] * 2
     assert rows[3]["uri"] == both[0]
     assert rows[7]["uri"] == both[1]
     pq.write_table(table.drop_columns(["tags"]), tmp_path / "b.parquet")
     with pytest.raises(UsageError, match="same columns"):
-        inventory(spark, asked("", inputs=both), staging="/x")
+        inventory(spark, input_options("", inputs=both), staging="/x")
 
 
-def test_what_spark_cannot_give_is_told(spark: SparkSession) -> None:
+def test_missing_tables_and_unsupported_types_are_errors(spark: SparkSession) -> None:
     with pytest.raises(UsageError, match="nosuch_table"):
-        inventory(spark, asked("", inputs=(), input_table="nosuch_table"), staging="/x")
+        inventory(spark, input_options("", inputs=(), input_table="nosuch_table"), staging="/x")
     spark.sql("SELECT 'u' uri, 'i' id, interval 1 day gap").createOrReplaceTempView("with_interval")
     with pytest.raises(UsageError, match="gap"):
-        inventory(spark, asked("", inputs=(), input_table="with_interval"), staging="/x")
+        inventory(spark, input_options("", inputs=(), input_table="with_interval"), staging="/x")
     spark.sql("SELECT 'u' uri, 'i' id, interval 1 year gap").createOrReplaceTempView("with_year")
     with pytest.raises(UsageError, match="gap"):
-        inventory(spark, asked("", inputs=(), input_table="with_year"), staging="/x")
+        inventory(spark, input_options("", inputs=(), input_table="with_year"), staging="/x")
 
 
-def test_200_000_rows_are_planned_with_their_count_only(
+def test_200_000_rows_are_counted_and_not_collected(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "t"
@@ -200,10 +202,10 @@ def test_200_000_rows_are_planned_with_their_count_only(
 
     for name in ("collect", "toArrow", "toPandas", "toLocalIterator"):
         monkeypatch.setattr(type(spark.range(1)), name, collected)
-    found = inventory(spark, options, staging="/nowhere")
+    result = inventory(spark, options, staging="/nowhere")
     monkeypatch.undo()
-    assert found.frame.rdd.getNumPartitions() == 4
-    (told,) = found.frame.agg(
+    assert result.frame.rdd.getNumPartitions() == 4
+    (counts,) = result.frame.agg(
         F.count("*"), F.count("refused"), F.count_distinct("position")
     ).collect()
-    assert tuple(told) == (200_000, 0, 200_000)
+    assert tuple(counts) == (200_000, 0, 200_000)
