@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pyspark.sql import SparkSession
 
 from jobs.options.find_duplicates import JOB, DuplicatesConfig, arg_parser
-from jobs.options.shared import BYTES_A_MB
 from jobs.runtime.report import Report
 from jobs.runtime.run import since_start
 from jobs.steps.search.duplicates import (
@@ -36,7 +35,7 @@ def run(spark: SparkSession, config: DuplicatesConfig) -> Report:
     """Find the clusters; returns the report."""
     report = JOB.report()
     snapshot = open_snapshot(config.index, config.snapshot)
-    index = GroupedSnapshot.of(snapshot, config.max_task_mb * BYTES_A_MB)
+    index = GroupedSnapshot.of(snapshot, config.max_task_bytes)
     passes = DuplicatePasses.of(spark, index, config.threshold)
     version = result_version(config.output_uri, DUPLICATE_SCHEMA)
     manifest = snapshot.manifest

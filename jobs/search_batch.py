@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pyspark.sql import SparkSession
 
 from jobs.options.search_batch import JOB, SearchConfig, arg_parser
-from jobs.options.shared import BYTES_A_MB
 from jobs.runtime.report import Report
 from jobs.runtime.run import gated, since_start
 from jobs.steps.gates import require_few_failed
@@ -37,7 +36,7 @@ def run(spark: SparkSession, config: SearchConfig) -> Report:
     )
     version = result_version(config.output_uri, ANSWER_SCHEMA)
     queries = query_frame(spark, config.queries, snapshot)
-    index = GroupedSnapshot.of(snapshot, config.max_task_mb * BYTES_A_MB)
+    index = GroupedSnapshot.of(snapshot, config.max_task_bytes)
     report.seconds["startup"] = since_start()
     with report.timed("search"):
         answers = answer_queries(

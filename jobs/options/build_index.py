@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from jobs.options.shared import IndexConfig, require_counts, require_shares
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
-from pool3 import storage
 from pool3.errors import UsageError
 from pool3.index.shards.writer import MAX_SEED
 from pool3.vectors.distances import METRICS
@@ -16,11 +16,10 @@ NAME = "build-index"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildConfig:
+class BuildConfig(IndexConfig):
     """The configuration of build-index: the options of its command line, checked."""
 
     features: str
-    index: str
     metric: str = "angular"
     n_trees: int = 50
     n_shards: int | None = None
@@ -31,32 +30,23 @@ class BuildConfig:
     refit_pca: bool = False
     min_recall: float | None = None
     max_shrink: float = 0.05
-    report: str | None = None
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise UsageError(
                 f"expected --metric to be one of {', '.join(METRICS)}, found {self.metric!r}"
             )
-        counts = {
-            "--n-trees": self.n_trees,
-            "--n-shards": self.n_shards,
-            "--max-build-memory-mb": self.max_build_memory_mb,
-        }
-        for option, count in counts.items():
-            if count is not None and count < 1:
-                raise UsageError(f"expected {option} of at least 1, found {count}")
+        require_counts(
+            {
+                "--n-trees": self.n_trees,
+                "--n-shards": self.n_shards,
+                "--max-build-memory-mb": self.max_build_memory_mb,
+            }
+        )
         if not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"expected --seed from 0 to {MAX_SEED}, found {self.seed}")
-        for option, share in (("--min-recall", self.min_recall), ("--max-shrink", self.max_shrink)):
-            if share is not None and not 0 <= share <= 1:
-                raise UsageError(f"expected {option} from 0 to 1, found {share}")
-        storage.canonical_uri(self.index)
-
-    @property
-    def output_uri(self) -> str:
-        """The index, canonical."""
-        return storage.canonical_uri(self.index)
+        require_shares({"--min-recall": self.min_recall, "--max-shrink": self.max_shrink})
+        super().__post_init__()
 
 
 def arg_parser() -> argparse.ArgumentParser:

@@ -6,41 +6,32 @@ import argparse
 import math
 from dataclasses import dataclass
 
+from jobs.options.shared import IndexConfig, require_counts
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
-from pool3 import storage
 from pool3.errors import UsageError
 
 NAME = "compact-index"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompactIndexConfig:
+class CompactIndexConfig(IndexConfig):
     """The configuration of compact-index: the options of its command line, checked."""
 
-    index: str
     keep_snapshots: int = 3
     grace_hours: float = 72
     max_build_memory_mb: int = 4096
-    report: str | None = None
 
     def __post_init__(self) -> None:
-        if self.keep_snapshots < 1:
-            raise UsageError(
-                f"expected --keep-snapshots of at least 1, found {self.keep_snapshots}"
-            )
-        if self.max_build_memory_mb < 1:
-            raise UsageError(
-                f"expected --max-build-memory-mb of at least 1, found {self.max_build_memory_mb}"
-            )
+        require_counts(
+            {
+                "--keep-snapshots": self.keep_snapshots,
+                "--max-build-memory-mb": self.max_build_memory_mb,
+            }
+        )
         if not (math.isfinite(self.grace_hours) and self.grace_hours >= 0):
             raise UsageError(f"expected --grace-hours of at least 0, found {self.grace_hours}")
-        storage.canonical_uri(self.index)
-
-    @property
-    def output_uri(self) -> str:
-        """The index, canonical."""
-        return storage.canonical_uri(self.index)
+        super().__post_init__()
 
 
 def arg_parser() -> argparse.ArgumentParser:

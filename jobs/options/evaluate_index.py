@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from jobs.options.shared import MAX_TASK_MB, add_search_options, require_counts
+from jobs.options.shared import (
+    SearchJobConfig,
+    add_search_options,
+    require_counts,
+    require_shares,
+)
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
@@ -15,35 +20,23 @@ NAME = "evaluate-index"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(SearchJobConfig):
     """The configuration of evaluate-index: the options of its command line, checked."""
 
-    index: str
     queries: str | None = None
     sample: int = 1000
     seed: int = 1
     labels: str | None = None
-    snapshot: int | None = None
-    recall: float | None = None
     rerank: int | None = None
     search_k: int | None = None
     min_recall: float = 0.0
-    max_task_mb: int = MAX_TASK_MB
-    report: str | None = None
 
     def __post_init__(self) -> None:
-        require_counts(
-            {
-                "--sample": self.sample,
-                "--snapshot": self.snapshot,
-                "--max-task-mb": self.max_task_mb,
-            }
-        )
+        require_counts({"--sample": self.sample})
         if self.seed < 0:
             raise UsageError(f"expected --seed of at least 0, found {self.seed}")
-        if not 0 <= self.min_recall <= 1:
-            raise UsageError(f"expected --min-recall from 0 to 1, found {self.min_recall}")
-        storage.canonical_uri(self.index)
+        require_shares({"--min-recall": self.min_recall})
+        super().__post_init__()
 
     @property
     def output_uri(self) -> str:

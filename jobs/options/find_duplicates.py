@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from jobs.options.shared import MAX_TASK_MB, add_index_options, require_counts
+from jobs.options.shared import SearchJobConfig, add_index_options, require_counts
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
@@ -15,31 +15,20 @@ NAME = "find-duplicates"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DuplicatesConfig:
+class DuplicatesConfig(SearchJobConfig):
     """The configuration of find-duplicates: the options of its command line, checked."""
 
-    index: str
     output: str
     threshold: float = 0.05
     max_neighbours: int = 1000
-    snapshot: int | None = None
-    recall: float | None = None
     sheet_dir: str | None = None
     sheets: int = 20
-    max_task_mb: int = MAX_TASK_MB
-    report: str | None = None
 
     def __post_init__(self) -> None:
-        require_counts(
-            {
-                "--max-neighbours": self.max_neighbours,
-                "--snapshot": self.snapshot,
-                "--sheets": self.sheets,
-                "--max-task-mb": self.max_task_mb,
-            }
-        )
+        require_counts({"--max-neighbours": self.max_neighbours, "--sheets": self.sheets})
         check_threshold(self.threshold, "angular")
-        for where in (self.index, self.output, self.sheet_dir):
+        super().__post_init__()
+        for where in (self.output, self.sheet_dir):
             if where is not None:
                 storage.canonical_uri(where)
 

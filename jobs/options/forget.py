@@ -5,28 +5,18 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from jobs.options.shared import IndexConfig
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
-from pool3 import storage
 
 NAME = "forget"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForgetConfig:
+class ForgetConfig(IndexConfig):
     """The configuration of forget: the options of its command line, checked."""
 
-    index: str
     ids: str
-    report: str | None = None
-
-    def __post_init__(self) -> None:
-        storage.canonical_uri(self.index)
-
-    @property
-    def output_uri(self) -> str:
-        """The index, canonical."""
-        return storage.canonical_uri(self.index)
 
 
 def arg_parser() -> argparse.ArgumentParser:

@@ -5,31 +5,22 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from jobs.options.shared import IndexConfig, require_counts
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
-from pool3 import storage
-from pool3.errors import UsageError
 
 NAME = "publish-index"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishConfig:
+class PublishConfig(IndexConfig):
     """The configuration of publish-index: the options of its command line, checked."""
 
-    index: str
     snapshot: int
-    report: str | None = None
 
     def __post_init__(self) -> None:
-        if self.snapshot < 1:
-            raise UsageError(f"expected --snapshot of at least 1, found {self.snapshot}")
-        storage.canonical_uri(self.index)
-
-    @property
-    def output_uri(self) -> str:
-        """The index, canonical."""
-        return storage.canonical_uri(self.index)
+        require_counts({"--snapshot": self.snapshot})
+        super().__post_init__()
 
 
 def arg_parser() -> argparse.ArgumentParser:

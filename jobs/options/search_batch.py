@@ -5,38 +5,34 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from jobs.options.shared import MAX_TASK_MB, add_search_options, require_counts
+from jobs.options.shared import (
+    SearchJobConfig,
+    add_search_options,
+    require_counts,
+    require_shares,
+)
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
-from pool3.errors import UsageError
 
 NAME = "search-batch"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig:
+class SearchConfig(SearchJobConfig):
     """The configuration of search-batch: the options of its command line, checked."""
 
-    index: str
     queries: str
     output: str
     k: int = 10
-    snapshot: int | None = None
-    recall: float | None = None
     rerank: int | None = None
     search_k: int | None = None
     max_failed: float = 0.02
-    max_task_mb: int = MAX_TASK_MB
-    report: str | None = None
 
     def __post_init__(self) -> None:
-        require_counts(
-            {"-k": self.k, "--snapshot": self.snapshot, "--max-task-mb": self.max_task_mb}
-        )
-        if not 0 <= self.max_failed <= 1:
-            raise UsageError(f"expected --max-failed from 0 to 1, found {self.max_failed}")
-        storage.canonical_uri(self.index)
+        require_counts({"-k": self.k})
+        require_shares({"--max-failed": self.max_failed})
+        super().__post_init__()
         storage.canonical_uri(self.output)
 
     @property

@@ -5,11 +5,47 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pool3 import storage
 from pool3.errors import StorageError, UsageError
 
 MAX_TASK_MB = 8192
+BYTES_A_MB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """The configuration of a job that works on an index; its report stands beside the index."""
+
+    index: str
+    report: str | None = None
+
+    def __post_init__(self) -> None:
+        storage.canonical_uri(self.index)
+
+    @property
+    def output_uri(self) -> str:
+        """The index, canonical."""
+        return storage.canonical_uri(self.index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchJobConfig(IndexConfig):
+    """The configuration of a job that searches an index in tasks."""
+
+    snapshot: int | None = None
+    recall: float | None = None
+    max_task_mb: int = MAX_TASK_MB
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_counts({"--snapshot": self.snapshot, "--max-task-mb": self.max_task_mb})
+
+    @property
+    def max_task_bytes(self) -> int:
+        """Bytes of shards that one task opens at most."""
+        return self.max_task_mb * BYTES_A_MB
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
@@ -51,14 +87,18 @@ def add_index_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def require_shares(options: Mapping[str, float | None]) -> None:
+    """Raise `UsageError` for the first option that is not from 0 to 1; None passes."""
+    for option, value in options.items():
+        if value is not None and not 0 <= value <= 1:
+            raise UsageError(f"expected {option} from 0 to 1, found {value}")
+
+
 def require_counts(options: Mapping[str, int | None]) -> None:
     """Raise `UsageError` for the first option that is below 1; None passes."""
     for option, value in options.items():
         if value is not None and value < 1:
             raise UsageError(f"expected {option} of at least 1, found {value}")
-
-
-BYTES_A_MB = 1 << 20
 
 
 def ids_named(text: str, option: str = "--erase") -> frozenset[str]:

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from jobs import find_duplicates
 from jobs.find_duplicates import run
+from jobs.options import shared
 from jobs.options.find_duplicates import DuplicatesConfig
 from pool3.search.duplicates import cluster_id
 from pool3.vectors.distances import distances
@@ -74,7 +75,7 @@ def clusters_of(table: str) -> dict[str, tuple[str, float]]:
 def test_clusters_are_those_of_brute_force(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find_duplicates, "BYTES_A_MB", 1 << 10)
+    monkeypatch.setattr(shared, "BYTES_A_MB", 1 << 10)
     vectors = chain_and_clumps(150)
     ids = [f"p{number * 7919 % 1000:03d}" for number in range(150)]
     contents = [f"{number:064d}" for number in range(150)]

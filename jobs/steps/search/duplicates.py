@@ -16,8 +16,8 @@ from pyspark.sql import functions as F
 
 from jobs.options.find_duplicates import DuplicatesConfig
 from jobs.runtime.report import Timed
-from jobs.steps.search.search import to_groups
-from jobs.steps.tasks import gather, gather_shards, map_shards, search_tasks
+from jobs.steps.search.search import DistributedIndex
+from jobs.steps.tasks import gather
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.index.format.manifest import Manifest
@@ -102,9 +102,7 @@ class DuplicatePasses:
 
     def __init__(self, spark: SparkSession, index: GroupedSnapshot) -> None:
         self._spark = spark
-        self._groups = len(index.groups)
-        self._entries = [entry for entry in index.snapshot.manifest.shards if entry.live]
-        self._index = spark.sparkContext.broadcast(index)
+        self._index = DistributedIndex(spark, index)
 
     @classmethod
     def of(cls, spark: SparkSession, index: GroupedSnapshot, threshold: float) -> DuplicatePasses:
@@ -126,7 +124,7 @@ class DuplicatePasses:
 
         Columns: ``image_id, original, shard, row``.
         """
-        content = map_shards(self._spark, self._entries, list_content(self._index), CONTENT_SCHEMA)
+        content = self._index.map_shards(list_content(self._index.broadcast), CONTENT_SCHEMA)
         same = Window.partitionBy("sha256")
         return (
             content.withColumn("original", F.min("image_id").over(same))
@@ -145,11 +143,9 @@ class DuplicatePasses:
     ) -> DataFrame:
         """Return rows of `PAIR_SCHEMA`, each pair once; the `hidden` rows are in none."""
         rows = self._spark.sparkContext.broadcast(hidden)
-        queries = map_shards(
-            self._spark, self._entries, query_rows(self._index, rows), QUERY_ROW_SCHEMA
-        )
-        grouped = to_groups(queries, self._groups, search_tasks(self._spark), "image_id")
-        pairs = grouped.mapInArrow(find_pairs(self._index, rows, settings), PAIR_SCHEMA)
+        queries = self._index.map_shards(query_rows(self._index.broadcast, rows), QUERY_ROW_SCHEMA)
+        grouped = self._index.to_groups(queries, "image_id")
+        pairs = grouped.mapInArrow(find_pairs(self._index.broadcast, rows, settings), PAIR_SCHEMA)
         return pairs.groupBy("first", "second").agg(F.min("distance").alias("distance"))
 
     def members(self, pairs: DataFrame, copies: DataFrame) -> DataFrame:
@@ -205,8 +201,8 @@ class DuplicatePasses:
     def uris(self, ids: Sequence[str]) -> dict[str, str]:
         """Return where some pictures are, without those of which the index does not know it."""
         wanted = self._spark.sparkContext.broadcast(ids)
-        function = find_uris(self._index, wanted)
-        tasks = gather_shards(self._spark, self._entries, function, label="finding pictures")
+        function = find_uris(self._index.broadcast, wanted)
+        tasks = self._index.gather_shards(function, "finding pictures")
         return {image_id: uri for task in tasks for image_id, uri in task["uris"].items() if uri}
 
 

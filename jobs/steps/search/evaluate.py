@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from jobs.steps.search.queries import query_frame
-from jobs.steps.search.search import to_groups
-from jobs.steps.tasks import gather_shards, search_tasks
+from jobs.steps.search.search import DistributedIndex
 from pool3.errors import UsageError
 from pool3.features.vectors import SkippedRows
 from pool3.index.format.manifest import Manifest
@@ -60,14 +58,14 @@ class Evaluation:
 
     def __init__(self, spark: SparkSession, index: GroupedSnapshot) -> None:
         self._spark = spark
-        self._opened = index
-        self._entries = [entry for entry in index.snapshot.manifest.shards if entry.live]
-        self._index = spark.sparkContext.broadcast(index)
+        self._index = DistributedIndex(spark, index)
 
     def drawn(self, n: int, seed: int) -> Queries:
         """Return rows of the index as queries."""
-        function = take_rows(self._index, drawn_rows(self._opened.snapshot.manifest, n, seed))
-        tasks = self._over_shards(function, "drawing rows")
+        function = take_rows(
+            self._index.broadcast, drawn_rows(self._index.snapshot.manifest, n, seed)
+        )
+        tasks = self._index.gather_shards(function, "drawing rows")
         ids = [image_id for task in tasks for image_id in task["ids"]]
         vectors = np.frombuffer(b"".join(task["payload"] for task in tasks), "<f4")
         return Queries(ids, vectors.reshape(len(ids), -1))
@@ -75,7 +73,7 @@ class Evaluation:
     def given(self, where: str) -> tuple[Queries, SkippedRows]:
         """Return the queries of a table or of pictures, and which cannot be searched with."""
         skipped_rows = SkippedRows()
-        frame = query_frame(self._spark, where, self._opened.snapshot)
+        frame = query_frame(self._spark, where, self._index.snapshot)
         ids: list[str] = []
         vectors = []
         for row in frame.toArrow().to_pylist():
@@ -92,8 +90,10 @@ class Evaluation:
 
     def true_distances(self, queries: Queries, k: int) -> TrueDistances:
         """Return how far the k nearest rows of each query are."""
-        function = measure_exactly(self._index, self._spark.sparkContext.broadcast(queries), k)
-        tasks = self._over_shards(function, "searching exactly")
+        function = measure_exactly(
+            self._index.broadcast, self._spark.sparkContext.broadcast(queries), k
+        )
+        tasks = self._index.gather_shards(function, "searching exactly")
         by_task = [true_distances(task["payload"], len(queries.ids)) for task in tasks]
         return reduce(TrueDistances.merged, by_task)
 
@@ -104,9 +104,8 @@ class Evaluation:
             schema=QUERY_SCHEMA,
         )
         frame = self._spark.createDataFrame(rows, schema=SPARK_QUERY_SCHEMA)
-        groups = len(self._opened.groups)
-        grouped = to_groups(frame, groups, search_tasks(self._spark), "query_id")
-        function = search_group(self._index, effort)
+        grouped = self._index.to_groups(frame, "query_id")
+        function = search_group(self._index.broadcast, effort)
         group_answers = grouped.mapInArrow(function, SPARK_GROUP_ANSWER_SCHEMA).toArrow()
         ordered = group_answers.sort_by([("query_id", "ascending"), ("group", "ascending")])
         hits = dict(answers(iter(ordered.to_batches()), effort, SkippedRows()))
@@ -129,15 +128,14 @@ class Evaluation:
         wanted = set(queries.ids)
         for hits in chain.from_iterable(hits_by_k.values()):
             wanted.update(image_id for image_id, _ in hits)
-        function = read_labels(self._index, self._spark.sparkContext.broadcast(wanted), column)
+        function = read_labels(
+            self._index.broadcast, self._spark.sparkContext.broadcast(wanted), column
+        )
         labels: dict[str, str | None] = {}
         counts: Counter[str] = Counter()
-        for task in self._over_shards(function, "reading labels"):
+        for task in self._index.gather_shards(function, "reading labels"):
             labels.update(task["labels"])
             counts.update(task["counts"])
         own = labels if given is None else labels_of(given, column)
         labelled = [(query_id, own.get(query_id)) for query_id in queries.ids]
         return label_scores(labelled, hits_by_k, labels, counts)
-
-    def _over_shards(self, function: Any, label: str) -> list[dict[str, Any]]:
-        return gather_shards(self._spark, self._entries, function, label=label)

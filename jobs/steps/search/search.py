@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
-from jobs.steps.tasks import gather, search_tasks
+from jobs.steps.tasks import gather, gather_shards, map_shards, search_tasks
 from pool3.features.vectors import SkippedRows
 from pool3.index.recall.effort import Effort
 from pool3.storage.tables import TableFile
@@ -18,6 +20,7 @@ from udfs.search import (
     search_group,
     write_answers,
 )
+from udfs.tasks import TaskFunction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +52,9 @@ def answer_queries(
     run_id: str,
 ) -> Answers:
     """Search with rows of `udfs.queries.QUERY_SCHEMA`, merge and store."""
-    context, manifest = spark.sparkContext, index.snapshot.manifest
-    grouped = to_groups(queries, len(index.groups), search_tasks(spark), "query_id")
-    function = search_group(context.broadcast(index), effort)
+    distributed, manifest = DistributedIndex(spark, index), index.snapshot.manifest
+    grouped = distributed.to_groups(queries, "query_id")
+    function = search_group(distributed.broadcast, effort)
     group_answers = grouped.mapInArrow(function, SPARK_GROUP_ANSWER_SCHEMA)
     settings = AnswerSettings(
         table_uri=output_uri,
@@ -60,7 +63,7 @@ def answer_queries(
         snapshot_id=manifest.snapshot_id,
         effort=effort,
     )
-    by_query = _by_query(group_answers, context.defaultParallelism)
+    by_query = _by_query(group_answers, spark.sparkContext.defaultParallelism)
     tasks = gather(by_query, write_answers(settings), label="answering queries")
     skipped_rows = SkippedRows()
     for task in tasks:
@@ -70,6 +73,43 @@ def answer_queries(
         n_answered=sum(task["ok"] for task in tasks),
         skipped_rows=skipped_rows,
     )
+
+
+class DistributedIndex:
+    """A grouped snapshot, broadcast; functions run over its shards, queries over its groups.
+
+    Parameters
+    ----------
+    spark
+        The session.
+    index
+        An index with live rows.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+    broadcast : Broadcast of GroupedSnapshot
+        What the functions are given.
+    """
+
+    def __init__(self, spark: SparkSession, index: GroupedSnapshot) -> None:
+        self.snapshot = index.snapshot
+        self.broadcast = spark.sparkContext.broadcast(index)
+        self._spark = spark
+        self._n_groups = len(index.groups)
+        self._entries = [entry for entry in index.snapshot.manifest.shards if entry.live]
+
+    def map_shards(self, function: TaskFunction, schema: T.StructType) -> DataFrame:
+        """Return the rows that a function yields of the shards."""
+        return map_shards(self._spark, self._entries, function, schema)
+
+    def gather_shards(self, function: TaskFunction, label: str) -> list[dict[str, Any]]:
+        """Return the summaries of a function over the shards."""
+        return gather_shards(self._spark, self._entries, function, label=label)
+
+    def to_groups(self, queries: DataFrame, key: str) -> DataFrame:
+        """Return each query once for each group of shards; see `to_groups`."""
+        return to_groups(queries, self._n_groups, search_tasks(self._spark), key)
 
 
 def to_groups(queries: DataFrame, n_groups: int, n_tasks: int, key: str) -> DataFrame:
