@@ -50,7 +50,7 @@ def with_labels(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = index.search(image_id=sorted((demo / "pictures").iterdir())[0].as_posix(), k=len(index))
     rows = index.search(image_id=every.ids[0], k=len(index), vectors=True)
     frame = rows.to_pandas().drop(columns=["rank", "distance"])
-    frame = frame.merge(pd.read_parquet(demo / "labels.parquet"), on="image_id", how="left")
+    frame = frame.merge(pd.read_parquet(demo / "labels"), on="image_id", how="left")
     metadata = pa.Table.from_pandas(frame.drop(columns="image_id"), preserve_index=False)
     labelled = build_index(demo / "labelled", rows.vectors, ids=rows.ids, metadata=metadata)
     monkeypatch.setattr(pool3.Index, "refresh", lambda _: pool3.open(labelled))
