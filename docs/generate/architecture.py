@@ -203,8 +203,8 @@ def _port(room: str, other: str, boxes: dict[str, Box], others: list[str]) -> in
     order = sorted(others, key=side)
     if len(order) == 1:
         lane = _lane(other, room)
-        near_enough = lane is not None and abs(lane - boxes[room].x) < BOX_WIDTH // 2
-        return lane if lane is not None and near_enough else boxes[room].x
+        above = lane is not None and abs(lane - boxes[room].x) < BOX_WIDTH // 2
+        return lane if lane is not None and above else boxes[room].x
     step = min(40, (BOX_WIDTH - 40) // max(1, len(order)))
     return boxes[room].x + round((order.index(other) - (len(order) - 1) / 2) * step)
 

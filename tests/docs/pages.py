@@ -34,8 +34,8 @@ def name_of(page: Path) -> str:
 
 def blocks(page: Path, language: str) -> list[str]:
     """Return the code blocks of a page in one language."""
-    found = [Block(*match) for match in _BLOCK.findall(page.read_text(encoding="utf-8"))]
-    return [block.text for block in found if block.language == language]
+    every = [Block(*match) for match in _BLOCK.findall(page.read_text(encoding="utf-8"))]
+    return [block.text for block in every if block.language == language]
 
 
 def prose(page: Path) -> str:

@@ -32,10 +32,10 @@ def test_the_query_code_runs(
     exec(compile(labels, "README.md", "exec"), names)
     with_labels(demo_folder / "build/demo", monkeypatch)
     exec(compile(filtered, "README.md", "exec"), names)
-    found = names["mountains"].to_pandas()  # type: ignore[attr-defined]
-    assert len(found) == 5
-    assert set(found["label"]) == {"mountains"}
-    assert all("-mountains--" in image_id for image_id in found["image_id"])
+    rows = names["mountains"].to_pandas()  # type: ignore[attr-defined]
+    assert len(rows) == 5
+    assert set(rows["label"]) == {"mountains"}
+    assert all("-mountains--" in image_id for image_id in rows["image_id"])
 
 
 def with_labels(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

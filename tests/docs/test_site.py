@@ -49,7 +49,7 @@ def test_it_has_every_page(site: Path) -> None:
 
 def test_it_fetches_nothing_from_elsewhere(site: Path) -> None:
     pages = [*site.rglob("*.html"), *site.rglob("*.css")]
-    fetched = {found for page in pages for found in _FETCHED.findall(page.read_text("utf-8"))}
+    fetched = {source for page in pages for source in _FETCHED.findall(page.read_text("utf-8"))}
     assert fetched == set()
 
 
