@@ -13,7 +13,8 @@ import pyarrow as pa
 from pool3.engines import load_engine
 from pool3.gallery.drawing import draw_gallery
 from pool3.images.decode import decode_resized
-from pool3.index.format.manifest import Manifest, TableEntry
+from pool3.index.format.entries import TableEntry
+from pool3.index.format.manifest import Manifest
 from pool3.index.reduction import Gram, choose_dtype, fit
 from pool3.index.shards.store import store_shard
 from pool3.index.shards.writer import ShardWriter, shard_seed

@@ -1,12 +1,12 @@
-"""The metadata of an index refreshed from a table, without touching a tree."""
+"""Refreshes the metadata of an index from a table; trees and vectors stay as they are."""
 
 from __future__ import annotations
 
 import tempfile
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import types as T
@@ -14,70 +14,82 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from pool3.features.columns import carried_rows, columns_to_read, nameless
 from pool3.features.table import FeatureTable
-from pool3.index.format.manifest import METADATA, FileEntry, ShardEntry
+from pool3.index.format.entries import METADATA, FileEntry, ShardEntry
 from pool3.index.shards.metadata import replaced
 from pool3.index.shards.stored import open_rows
 from pool3.index.snapshots.store import store_file
-from udfs.tasks import Batches, TaskFunction, files_of, summary
+from udfs.tasks import Batches, Broadcast, TaskFunction, files_of, summary
 
 _ID = pa.schema([pa.field("image_id", pa.string())])
 
 
 def metadata_schema(carried: pa.Schema) -> T.StructType:
-    """Return the schema of what `list_carried` yields."""
+    """Return the schema of the rows that `list_carried` yields."""
     return from_arrow_schema(pa.schema([*_ID, *nameless(carried)]))
 
 
 def list_carried(table: FeatureTable, carried: pa.Schema) -> TaskFunction:
-    """Return the function that yields the ids and carried columns of some files."""
-    columns = ["image_id", *columns_to_read(carried, foreign=table.foreign)]
+    """Return the function that yields the ids and carried columns of files."""
 
     def run(batches: Batches) -> Batches:
-        for file in files_of(batches):
-            for batch in table.read(file, columns):
-                ids = batch.column("image_id").cast(pa.string())
-                values = carried_rows(batch, carried)
-                yield pa.RecordBatch.from_arrays(
-                    [ids, *values.columns], names=["image_id", *nameless(carried).names]
-                ).filter(ids.is_valid())
+        return carried_columns(batches, table, carried)
 
     return run
 
 
-def refresh_shard(index_uri: str, shards: Any, carried: pa.Schema) -> TaskFunction:
+def carried_columns(batches: Batches, table: FeatureTable, carried: pa.Schema) -> Batches:
+    """Yield the rows of files that have an id, as rows of `metadata_schema`."""
+    columns = ["image_id", *columns_to_read(carried, foreign=table.foreign)]
+    names = ["image_id", *nameless(carried).names]
+    for file in files_of(batches):
+        for batch in table.read(file, columns):
+            ids = batch.column("image_id").cast(pa.string())
+            values = carried_rows(batch, carried)
+            rows = pa.RecordBatch.from_arrays([ids, *values.columns], names=names)
+            yield rows.filter(ids.is_valid())
+
+
+def refresh_shard(
+    index_uri: str, shards: Broadcast[Mapping[int, ShardEntry]], carried: pa.Schema
+) -> TaskFunction:
     """Return the function that stores new metadata of the shard whose rows are its partition.
 
-    Its summary is ``{"number", "file"}``; there is none where nothing differs.
+    Its summary is ``{"number", "file"}``; there is none if nothing differs.
 
     Parameters
     ----------
     shards
-        Spark broadcast of the `ShardEntry` of each number.
+        The entries of the shards by their numbers.
     carried
         The columns that get new values.
     """
 
     def run(batches: Batches) -> Batches:
-        whole = pa.Table.from_batches([batch for batch in batches if batch.num_rows] or [_NOTHING])
-        if not whole.num_rows:
-            return
-        entry: ShardEntry = shards.value[whole.column("_shard")[0].as_py()]
-        file = _stored(index_uri, entry, whole, carried)
-        if file is not None:
-            yield summary({"number": entry.number, "file": asdict(file)})
+        return refreshed_shard(batches, index_uri, shards.value, carried)
 
     return run
 
 
-_NOTHING = pa.RecordBatch.from_arrays([pa.array([], pa.int32())], names=["_shard"])
+def refreshed_shard(
+    batches: Batches, index_uri: str, shards: Mapping[int, ShardEntry], carried: pa.Schema
+) -> Batches:
+    """Store new metadata of one shard and yield its summary, unless nothing differs."""
+    filled = [batch for batch in batches if batch.num_rows]
+    if not filled:
+        return
+    rows = pa.Table.from_batches(filled)
+    entry = shards[rows.column("_shard")[0].as_py()]
+    file = _stored(index_uri, entry, rows, carried)
+    if file is not None:
+        yield summary({"number": entry.number, "file": asdict(file)})
 
 
 def _stored(
-    index_uri: str, entry: ShardEntry, told: pa.Table, carried: pa.Schema
+    index_uri: str, entry: ShardEntry, new_rows: pa.Table, carried: pa.Schema
 ) -> FileEntry | None:
     old = open_rows(index_uri, entry, METADATA).table() if METADATA in entry.files else None
-    rows = told.column("_row").to_numpy()
-    new = told.select(nameless(carried).names).rename_columns(carried.names)
+    rows = new_rows.column("_row").to_numpy()
+    new = new_rows.select(nameless(carried).names).rename_columns(carried.names)
     batches = replaced(old, rows, new, entry.rows)
     any_differs = False
     with tempfile.TemporaryDirectory(prefix="pool3-metadata-") as folder:

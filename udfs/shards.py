@@ -20,7 +20,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pool3.features.columns import nameless
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows, usable_rows
-from pool3.index.format.manifest import IDS, METADATA
+from pool3.index.format.entries import IDS, METADATA
 from pool3.index.shards.store import store_shard
 from pool3.index.shards.stored import open_rows, open_vectors
 from pool3.index.shards.tombstones import live_mask

@@ -20,7 +20,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.runtime.progress import watched
 from pool3.errors import UsageError
-from pool3.index.format.manifest import ShardEntry
+from pool3.index.format.entries import ShardEntry
 from pool3.storage.tables import TableFile
 from udfs.tasks import FILE_SCHEMA, SHARD_SCHEMA, SUMMARY_SCHEMA, TaskFunction
 

@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from pool3 import storage
 from pool3.errors import NotFound, UsageError
-from pool3.index.format.manifest import Manifest, ShardEntry
+from pool3.index.format.entries import ShardEntry
+from pool3.index.format.manifest import Manifest
 from pool3.index.recall.measure import with_recall
 from pool3.index.recall.picker import MOST_SAMPLES, sample_keys
 from pool3.index.shards.copy import ChosenRows, copy_rows, vectors_of

@@ -223,7 +223,7 @@ class Reduction:
         """Serialise a PCA as safetensors."""
         if self.mean is None or self.components is None:
             raise ValueError("without PCA there is nothing to write")
-        return tensor_files.written(
+        return tensor_files.serialised(
             {"mean": self.mean, "components": self.components},
             metric=self.metric,
             explained_variance=self.explained_variance,
@@ -241,7 +241,7 @@ def load_reduction(
         When the tensors are not there or not of the shapes that the manifest states, or in a
         format that this release does not know.
     """
-    tensors = tensor_files.read(data, "this is no reduction")
+    tensors = tensor_files.parsed(data, "this is no reduction")
     try:
         mean, components = tensors["mean"], tensors["components"]
     except KeyError as error:

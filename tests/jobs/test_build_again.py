@@ -19,7 +19,8 @@ from jobs.options.publish_index import PublishConfig
 from jobs.runtime.report import Report
 from jobs.steps.index import changes, report
 from pool3.errors import AlreadyExists, InvalidIndex
-from pool3.index.format.manifest import METADATA, TREE, Manifest
+from pool3.index.format.entries import METADATA, TREE
+from pool3.index.format.manifest import Manifest
 from pool3.index.snapshots import next as next_snapshot
 from pool3.index.snapshots.publication import (
     newest_published,

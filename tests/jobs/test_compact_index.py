@@ -15,7 +15,7 @@ from jobs import compact_index, forget
 from jobs.options.compact_index import CompactIndexConfig
 from jobs.options.forget import ForgetConfig
 from pool3.errors import UsageError
-from pool3.index.format.manifest import VECTORS
+from pool3.index.format.entries import VECTORS
 from pool3.index.recall.samples import SampleQueries
 from pool3.index.snapshots.publication import newest_snapshot
 from tests.jobs.index_tables import LakeTable, some_vectors

@@ -24,7 +24,8 @@ from pool3.errors import UsageError
 from pool3.features.columns import carried_schema
 from pool3.features.vectors import SkippedRows
 from pool3.index.changes import table_id
-from pool3.index.format.manifest import Manifest, TableEntry
+from pool3.index.format.entries import TableEntry
+from pool3.index.format.manifest import Manifest
 from pool3.index.reduction import Reduction, choose_dtype, fit
 from pool3.index.shards.sizing import ShardCosts, plan_shards
 from pool3.index.snapshots.snapshot import Snapshot

@@ -27,7 +27,8 @@ from jobs.steps.index.shards import BuiltShards, built_shards
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows
 from pool3.index.changes import table_id
-from pool3.index.format.manifest import Manifest, TableEntry
+from pool3.index.format.entries import TableEntry
+from pool3.index.format.manifest import Manifest
 from pool3.index.recall.measure import stored_samples
 from pool3.index.reduction import Reduction
 from pool3.index.shards.tombstones import add_tombstones_all, renumbered

@@ -12,7 +12,8 @@ from jobs.steps.index.recall import pick_samples, with_recall
 from jobs.steps.index.shards import built_shards, stored_metadata, stored_rows
 from pool3.errors import Pool3Error
 from pool3.features.vacuum import keep_since
-from pool3.index.format.manifest import EVIDENCE, IDS, Manifest, ShardEntry
+from pool3.index.format.entries import EVIDENCE, IDS, ShardEntry
+from pool3.index.format.manifest import Manifest
 from pool3.index.recall.measure import stored_samples
 from pool3.index.shards.tombstones import renumbered
 from pool3.index.snapshots.next import NextSnapshot

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.steps.tasks import map_shards
-from pool3.index.format.manifest import ShardEntry
+from pool3.index.format.entries import ShardEntry
 from udfs.indexed import INDEXED_SCHEMA, list_indexed
 
 

@@ -17,8 +17,8 @@ from jobs.steps.index.plan import BuildPlan, metadata_columns
 from jobs.steps.tasks import gather, map_files, require_unique
 from pool3.features.columns import carried_schema
 from pool3.features.table import FeatureTable
+from pool3.index.format.entries import METADATA, FileEntry, ShardEntry, TableEntry
 from pool3.index.format.json_fields import Fields
-from pool3.index.format.manifest import METADATA, FileEntry, ShardEntry, TableEntry
 from pool3.storage.tables import TableFile
 from udfs.metadata import list_carried, metadata_schema, refresh_shard
 from udfs.scan import ID_SCHEMA, list_ids

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from pyspark.sql import SparkSession
 
 from jobs.steps.tasks import gather_shards
+from pool3.index.format.entries import EVIDENCE, FileEntry
 from pool3.index.format.json_fields import Fields
-from pool3.index.format.manifest import EVIDENCE, FileEntry, Manifest
+from pool3.index.format.manifest import Manifest
 from pool3.index.recall.measure import with_curve, with_levels
 from pool3.index.recall.picker import SamplePicker
 from pool3.index.recall.samples import Neighbours, SampleQueries, merge_neighbours, update_samples

@@ -1,4 +1,4 @@
-"""Reading JSON objects whose every field is checked, so that an error can name the offender."""
+"""JSON objects read field by field; each field is checked, and an error names the field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pool3.errors import InvalidIndex
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MISSING = object()
@@ -23,7 +23,12 @@ def parse_object(data: bytes, where: str) -> Fields:
     data
         UTF-8 JSON.
     where
-        What an error names: the uri that the bytes came from.
+        The uri that the bytes came from, for errors.
+
+    Raises
+    ------
+    InvalidIndex
+        When they are anything else.
     """
     try:
         value = json.loads(data)
@@ -33,10 +38,22 @@ def parse_object(data: bytes, where: str) -> Fields:
 
 
 class Fields:
-    """One JSON object, taken apart field by field.
+    """One JSON object that is read field by field.
 
-    A field that nobody asked for is an error too (`finish`): it was written by a release that
-    means something by it, tombstones for instance, and leaving it out would give wrong answers.
+    A field that was not read is an error too (`finish`): a later release wrote it, and ignoring it
+    (tombstones, for instance) would give wrong answers.
+
+    Parameters
+    ----------
+    value
+        A value of parsed JSON.
+    where
+        Where it stands, for errors.
+
+    Raises
+    ------
+    InvalidIndex
+        Also by all methods, when a field is missing or not of the expected kind.
     """
 
     def __init__(self, value: Any, where: str) -> None:
@@ -44,15 +61,15 @@ class Fields:
             raise InvalidIndex(f"{where} must be a JSON object; found {_shown(value)}")
         self.where = where
         self._value: dict[str, Any] = value
-        self._asked: set[str] = set()
+        self._read: set[str] = set()
 
     def _take(self, name: str) -> Any:
-        self._asked.add(name)
+        self._read.add(name)
         return self._value.get(name, _MISSING)
 
     def _wrong(self, name: str, expected: str) -> InvalidIndex:
-        found = self._value.get(name, _MISSING)
-        shown = "nothing" if found is _MISSING else _shown(found)
+        value = self._value.get(name, _MISSING)
+        shown = "nothing" if value is _MISSING else _shown(value)
         return InvalidIndex(f"{name!r} in {self.where} must be {expected}; found {shown}")
 
     def integer(self, name: str, *, at_least: int = 0) -> int:
@@ -67,7 +84,7 @@ class Fields:
         return None if self._take(name) is None else self.integer(name, at_least=at_least)
 
     def number(self, name: str) -> float:
-        """Return a finite number that is not negative."""
+        """Return a finite, non-negative number."""
         value = self._take(name)
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not good or not 0 <= value < float("inf"):
@@ -75,15 +92,15 @@ class Fields:
         return float(value)
 
     def optional_number(self, name: str) -> float | None:
-        """Return a finite number that is not negative, or None for null."""
+        """Return a finite, non-negative number, or None for null."""
         return None if self._take(name) is None else self.number(name)
 
     def integers(self, name: str, *, at_least: int = 0) -> tuple[int, ...]:
         """Return a list of whole numbers."""
         value = self._take(name)
         if not isinstance(value, list) or not all(
-            isinstance(item, int) and not isinstance(item, bool) and item >= at_least
-            for item in value
+            isinstance(number, int) and not isinstance(number, bool) and number >= at_least
+            for number in value
         ):
             raise self._wrong(name, f"a list of whole numbers of at least {at_least}")
         return tuple(value)
@@ -99,8 +116,8 @@ class Fields:
         """Return a string, or None for null."""
         return None if self._take(name) is None else self.text(name)
 
-    def one_of(self, name: str, allowed: tuple[str, ...]) -> str:
-        """Return one of several strings."""
+    def choice(self, name: str, allowed: tuple[str, ...]) -> str:
+        """Return a string, one of those that are allowed."""
         value = self._take(name)
         if value not in allowed:
             raise self._wrong(name, f"one of {', '.join(allowed)}")
@@ -114,12 +131,12 @@ class Fields:
         return value
 
     def relative_path(self, name: str) -> str:
-        """Return a path below the index's root, and refuse any that leads out of it."""
+        """Return a path below the index's root; one that leads out of it is an error."""
         value = self.text(name)
-        parts = value.split("/")
-        if not parts[0] or {"", ".", ".."} & set(parts) or {"\\", "\0"} & set(value):
+        segments = value.split("/")
+        if not segments[0] or {"", ".", ".."} & set(segments) or {"\\", "\0"} & set(value):
             raise self._wrong(name, "a relative path that stays inside the index")
-        if ":" in parts[0]:
+        if ":" in segments[0]:
             raise self._wrong(name, "a relative path without a scheme")
         return value
 
@@ -127,33 +144,34 @@ class Fields:
         """Return a nested object."""
         return Fields(self._take(name), f"{name!r} in {self.where}")
 
-    def optional_inner(self, name: str, make: Callable[[Fields], Made]) -> Made | None:
-        """Return what `make` makes of a nested object, or None for null."""
-        return None if self._take(name) is None else make(self.inner(name))
+    def optional_inner(self, name: str, read: Callable[[Fields], Value]) -> Value | None:
+        """Return a nested object, converted by `read`, or None for null."""
+        return None if self._take(name) is None else read(self.inner(name))
 
-    def each(self, name: str, make: Callable[[Fields], Made]) -> tuple[Made, ...]:
-        """Return what `make` makes of each object in a list."""
+    def each(self, name: str, read: Callable[[Fields], Value]) -> tuple[Value, ...]:
+        """Return the objects of a list, each converted by `read`."""
         value = self._take(name)
         if not isinstance(value, list):
             raise self._wrong(name, "a list")
         return tuple(
-            make(Fields(item, f"{name}[{position}] in {self.where}"))
-            for position, item in enumerate(value)
+            read(Fields(inner, f"{name}[{position}] in {self.where}"))
+            for position, inner in enumerate(value)
         )
 
-    def mapping(self, name: str, make: Callable[[Fields, str], Made]) -> Mapping[str, Made]:
-        """Return a nested object's values, each read by `make(fields, key)`."""
+    def mapping(self, name: str, read: Callable[[Fields, str], Value]) -> Mapping[str, Value]:
+        """Return the values of a nested object by key, each read by ``read(fields, key)``."""
         inner = self.inner(name)
-        return {key: make(inner, key) for key in sorted(inner._value)}
+        return {key: read(inner, key) for key in sorted(inner._value)}
 
-    def finish(self) -> None:
-        """Refuse fields that nobody asked for."""
-        unknown = sorted(set(self._value) - self._asked)
+    def finish(self, result: Value) -> Value:
+        """Return `result`, or raise where the object has a field that was not read."""
+        unknown = sorted(set(self._value) - self._read)
         if unknown:
             raise InvalidIndex(
                 f"{self.where} has a field {unknown[0]!r} that this release does not know; "
-                "a newer pool3 wrote it, and that one can read it"
+                "a newer pool3 wrote it: open the index with that release"
             )
+        return result
 
 
 def _shown(value: Any) -> str:

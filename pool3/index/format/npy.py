@@ -1,8 +1,8 @@
-"""NumPy files, read without anything that could be code.
+"""NumPy files, read without unpickling.
 
-NumPy reads their headers with Python's own parser, which in Python 3.11 now and then fails in one
-of several threads: ``SystemError: AST constructor recursion depth mismatch``. So one thread reads
-a header at a time.
+NumPy parses their headers with Python's own parser, which in Python 3.11 sometimes fails when
+several threads use it at once: ``SystemError: AST constructor recursion depth mismatch``. A lock
+lets one thread at a time read a header.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import numpy.typing as npt
 
 from pool3.errors import InvalidIndex
 
-#: Held while a header is read.
+#: Lock to hold while reading a header.
 PARSING = threading.Lock()
 
 
 def read_array(
     source: Path | IO[bytes], name: str, *, mmap_mode: Literal["r"] | None = None
 ) -> npt.NDArray[Any]:
-    """Return the array of a NumPy file, or map it.
+    """Return the array of a NumPy file, read or memory-mapped.
 
     Parameters
     ----------
     source
-        Where it is; to be mapped, a path.
+        A path, or an open file; to be mapped it must be a path.
     name
-        What an error calls it.
+        Its name in errors.
     mmap_mode
-        ``"r"`` to map it.
+        ``"r"`` to map the file.
 
     Raises
     ------

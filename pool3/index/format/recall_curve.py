@@ -1,6 +1,6 @@
-"""What is known of an index's recall: points of effort, and the recall that was measured at each.
+"""The recall curve of an index: levels of effort, and the recall that was measured at each.
 
-Deliberately not here: how it is measured (`pool3.index.recall.estimate`).
+Deliberately not here: how recall is measured (`pool3.index.recall.estimate`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _Z_95 = 1.959963984540054
 
 
 def lower_bound(mean: float, n: int) -> float:
-    """Return the lower end of Wilson's 95 % interval of a proportion seen in `n` samples.
+    """Return the lower end of Wilson's 95 % interval of a proportion observed in `n` samples.
 
     A sample's recall is a share of k hits, not a yes or no, so its variance is at most that of a
-    proportion: the bound errs on the safe side (Wilson, JASA 22, 1927).
+    proportion, and the true interval is no wider (Wilson, JASA 22, 1927).
 
     Examples
     --------
@@ -40,18 +40,18 @@ def lower_bound(mean: float, n: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class RecallPoint:
-    """One effort and what it gave.
+    """Recall at one effort.
 
     Attributes
     ----------
     level
-        Which of the numbers of leaf entries that each shard states (`ShardEntry.search_k`).
+        Position in each shard's list of leaf entries to gather (`ShardEntry.search_k`).
     search_k
-        Those numbers added up over all shards.
+        Leaf entries to gather at that level, over all shards.
     rerank
-        How many candidates were measured exactly.
+        How many candidates are re-ranked by their exact distances.
     ms
-        Milliseconds of one core for a query, as measured where the index was built.
+        Milliseconds of one core for a query, measured where the index was built.
     recall, low
         For each k (as text): the mean over the samples, and the lower end of its 95 % interval.
     """
@@ -64,7 +64,7 @@ class RecallPoint:
     low: Mapping[str, float]
 
     def low_at(self, k: int) -> float:
-        """Return the lower bound at the smallest measured k of at least `k`; 0 beyond them."""
+        """Return the lower bound at the smallest measured k that is at least `k`; 0 without one."""
         return next((low for measured, low in self._lows if measured >= k), 0.0)
 
     @cached_property
@@ -74,32 +74,37 @@ class RecallPoint:
     @classmethod
     def read(cls, fields: Fields) -> RecallPoint:
         """Read from JSON."""
-        point = cls(
-            level=fields.integer("level"),
-            search_k=fields.integer("search_k", at_least=1),
-            rerank=fields.integer("rerank", at_least=1),
-            ms=fields.number("ms"),
-            recall=fields.mapping("recall", lambda inner, name: inner.number(name)),
-            low=fields.mapping("low", lambda inner, name: inner.number(name)),
+        point = fields.finish(
+            cls(
+                level=fields.integer("level"),
+                search_k=fields.integer("search_k", at_least=1),
+                rerank=fields.integer("rerank", at_least=1),
+                ms=fields.number("ms"),
+                recall=fields.mapping("recall", lambda by_k, k: by_k.number(k)),
+                low=fields.mapping("low", lambda by_k, k: by_k.number(k)),
+            )
         )
-        fields.finish()
         if set(point.recall) != set(point.low):
-            raise InvalidIndex(f"{fields.where} must state the same k in 'recall' and 'low'")
+            raise InvalidIndex(
+                f"{fields.where} must state the same k in 'recall' and 'low'; found "
+                f"{sorted(point.recall)} and {sorted(point.low)}"
+            )
         return point
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecallCurve:
-    """Recall by distance over a grid of efforts.
+    """Recall, counted by distance, over a grid of efforts.
 
     Attributes
     ----------
     samples
-        How many sample queries were searched with.
+        How many sample queries were measured.
     rows
         How many rows the index had then.
     points
-        The grid, in no particular order; those with few neighbours known may lack a k.
+        The grid, in no particular order. A point may lack a k for which too few true neighbours
+        were stored.
     """
 
     samples: int
@@ -109,19 +114,19 @@ class RecallCurve:
     @classmethod
     def read(cls, fields: Fields) -> RecallCurve:
         """Read from JSON."""
-        curve = cls(
-            samples=fields.integer("samples"),
-            rows=fields.integer("rows"),
-            points=fields.each("points", RecallPoint.read),
+        return fields.finish(
+            cls(
+                samples=fields.integer("samples"),
+                rows=fields.integer("rows"),
+                points=fields.each("points", RecallPoint.read),
+            )
         )
-        fields.finish()
-        return curve
 
     def cheapest(self, k: int, recall: float) -> RecallPoint | None:
         """Return the cheapest point for k hits whose lower bound reaches `recall`.
 
-        A k between two that were measured counts as the larger; None where no point reaches it, or
-        k lies beyond all of them.
+        A k between two measured ones counts as the larger. None where no point reaches `recall`, or
+        k is larger than all that were measured.
         """
         for point in self._by_cost:
             if point.rerank >= k and point.low_at(k) >= recall:
@@ -130,10 +135,10 @@ class RecallCurve:
 
     @cached_property
     def _by_cost(self) -> list[RecallPoint]:
-        """The points, cheapest first: every search that names no effort looks through them."""
+        """The points, cheapest first: each search without an explicit effort reads them."""
         return sorted(self.points, key=lambda point: (point.ms, point.rerank, point.level))
 
     def best(self, k: int) -> RecallPoint | None:
         """Return the point with the highest lower bound for k hits, the cheapest of equals."""
-        known = [point for point in self.points if point.rerank >= k]
-        return max(known, key=lambda point: (point.low_at(k), -point.ms), default=None)
+        candidates = [point for point in self.points if point.rerank >= k]
+        return max(candidates, key=lambda point: (point.low_at(k), -point.ms), default=None)

@@ -1,6 +1,6 @@
-"""Files of tensors that say in which format they are: safetensors with a version.
+"""Files of tensors that state their format version: safetensors with a version in the header.
 
-A snapshot's own files are written and read here; what merely travels between tasks is not.
+The files of a snapshot are written and read here; tensors that only pass between tasks are not.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ FORMAT_VERSION = 1
 
 Tensors = dict[str, npt.NDArray[Any]]
 
-# One key for all facts, since safetensors does not keep the order of several.
-_FACTS = "pool3"
+# One key for all header fields, since safetensors does not preserve the order of several.
+_HEADER = "pool3"
 
 
-def written(tensors: Mapping[str, npt.NDArray[np.generic]], **facts: Any) -> bytes:
-    """Return the bytes of a file: equal tensors and facts give equal bytes."""
-    told = json.dumps({"format_version": FORMAT_VERSION, **facts}, sort_keys=True)
-    return bytes(save(dict(tensors), metadata={_FACTS: told}))
+def serialised(tensors: Mapping[str, npt.NDArray[np.generic]], **header: Any) -> bytes:
+    """Return the bytes of a file: equal tensors and header fields give equal bytes."""
+    text = json.dumps({"format_version": FORMAT_VERSION, **header}, sort_keys=True)
+    return bytes(save(dict(tensors), metadata={_HEADER: text}))
 
 
-def read(data: bytes, what: str) -> Tensors:
-    """Return the tensors of a file that `written` made.
+def parsed(data: bytes, what: str) -> Tensors:
+    """Return the tensors of a file that `serialised` made.
 
     Parameters
     ----------
     data
-        The file.
+        The bytes of the file.
     what
-        What an error says that it is not.
+        How an error begins, such as "this is no reduction".
 
     Raises
     ------
@@ -47,9 +47,9 @@ def read(data: bytes, what: str) -> Tensors:
     """
     try:
         tensors = load(data)
-        # Eight bytes tell the length of the header, which safetensors itself keeps to itself.
+        # The first eight bytes are the length of the header, which `load` does not return.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        version = json.loads(header["__metadata__"][_FACTS])["format_version"]
+        version = json.loads(header["__metadata__"][_HEADER])["format_version"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InvalidIndex(f"{what}: {error}") from error
     if version != FORMAT_VERSION:

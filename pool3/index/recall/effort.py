@@ -11,7 +11,8 @@ import numpy as np
 from pool3.errors import UsageError
 
 if TYPE_CHECKING:
-    from pool3.index.format.manifest import Manifest, ShardEntry
+    from pool3.index.format.entries import ShardEntry
+    from pool3.index.format.manifest import Manifest
 
 # Measured on clustered vectors of 2048 numbers (100,000 rows, two shards, 50 trees), recall@10 by
 # distance: re-ranking 50 rows 0.985, whatever search_k; 100 rows 1.000 from a search_k of 1000 on;

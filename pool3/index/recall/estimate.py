@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.errors import InvalidIndex
-from pool3.index.format.manifest import ShardEntry
+from pool3.index.format.entries import ShardEntry
 from pool3.index.format.recall_curve import MEASURED_KS, RecallCurve, RecallPoint, lower_bound
 from pool3.index.recall.evidence import MAX_RERANK, Evidence
 from pool3.index.recall.samples import SampleQueries

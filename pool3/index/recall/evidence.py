@@ -59,7 +59,7 @@ class Evidence:
 
     def to_bytes(self) -> bytes:
         """Serialise as safetensors."""
-        return tensor_files.written(vars(self))
+        return tensor_files.serialised(vars(self))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Evidence:
@@ -70,7 +70,7 @@ class Evidence:
         InvalidIndex
             When it is something else.
         """
-        tensors = tensor_files.read(data, "this is no evidence of a shard")
+        tensors = tensor_files.parsed(data, "this is no evidence of a shard")
         try:
             evidence = cls(**tensors)
         except TypeError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pool3.index.format.manifest import ShardEntry
+from pool3.index.format.entries import ShardEntry
 
 # Leaf entries over all shards. Measured on 100,000 clustered vectors of 2048 numbers with 50 trees,
 # re-ranking 100: recall@10 is 1.000 from 1,000 on.

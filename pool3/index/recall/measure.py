@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3 import storage
-from pool3.index.format.manifest import EVIDENCE, FileEntry, Manifest, ShardEntry
+from pool3.index.format.entries import EVIDENCE, FileEntry, ShardEntry
+from pool3.index.format.manifest import Manifest
 from pool3.index.recall.collect import collect
 from pool3.index.recall.estimate import ShardEvidence, measure
 from pool3.index.recall.evidence import Evidence

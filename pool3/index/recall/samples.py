@@ -188,7 +188,7 @@ class SampleQueries:
             **text_tensors("ids", self.ids),
             **self.neighbours.tensors(),
         }
-        return tensor_files.written(tensors)
+        return tensor_files.serialised(tensors)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SampleQueries:
@@ -199,7 +199,7 @@ class SampleQueries:
         InvalidIndex
             When it is something else.
         """
-        tensors = tensor_files.read(data, "these are no sample queries")
+        tensors = tensor_files.parsed(data, "these are no sample queries")
         try:
             ids, queries = tuple(texts_of("ids", tensors)), tensors["queries"]
             near = Neighbours(tensors["keys"], tensors["distances"], tensors["radius"])

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.errors import InvalidIndex
-from pool3.index.format.manifest import FileEntry
+from pool3.index.format.entries import FileEntry
 from pool3.index.format.npy import PARSING
 from pool3.index.snapshots.files import IndexFiles
 

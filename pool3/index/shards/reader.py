@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3 import storage
-from pool3.index.format.manifest import IDS, METADATA, TOMBSTONES, TREE, VECTORS
+from pool3.index.format.entries import IDS, METADATA, TOMBSTONES, TREE, VECTORS
 from pool3.index.format.npy import read_array
 from pool3.index.shards.arrow_rows import ArrowRows, IdRows
 from pool3.index.shards.tree import Tree

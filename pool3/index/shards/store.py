@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pool3 import storage
-from pool3.index.format.manifest import METADATA, FileEntry, ShardEntry
+from pool3.index.format.entries import METADATA, FileEntry, ShardEntry
 from pool3.index.shards.writer import BuiltShard
 
 

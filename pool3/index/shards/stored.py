@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from pool3 import storage
-from pool3.index.format.manifest import VECTORS, ShardEntry
+from pool3.index.format.entries import VECTORS, ShardEntry
 from pool3.index.format.npy import read_array
 from pool3.index.shards.arrow_rows import ArrowRows
 

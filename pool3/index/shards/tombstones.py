@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pool3 import storage
 from pool3.errors import InvalidIndex
-from pool3.index.format.manifest import TOMBSTONES, ShardEntry
+from pool3.index.format.entries import TOMBSTONES, ShardEntry
 from pool3.index.format.npy import read_array
 from pool3.index.snapshots.store import store_bytes
 

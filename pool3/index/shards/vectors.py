@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pool3 import storage
 from pool3.errors import CacheFull, InvalidIndex
-from pool3.index.format.manifest import FileEntry
+from pool3.index.format.entries import FileEntry
 from pool3.index.format.npy import read_array
 from pool3.index.shards.ranged_vectors import RangedVectors
 from pool3.index.snapshots.files import IndexFiles

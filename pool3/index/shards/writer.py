@@ -23,7 +23,7 @@ import pyarrow as pa
 from annoy import AnnoyIndex
 
 from pool3.errors import Pool3Error, UsageError
-from pool3.index.format.manifest import IDS, METADATA, TREE, VECTORS
+from pool3.index.format.entries import IDS, METADATA, TREE, VECTORS
 from pool3.index.reduction import Reduction, longest, tree_rows
 from pool3.vectors.stored import digests as digests_of
 from pool3.vectors.stored import stored_rows

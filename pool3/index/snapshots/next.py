@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pool3.index.format.manifest import Manifest, ShardEntry
+from pool3.index.format.entries import ShardEntry
+from pool3.index.format.manifest import Manifest
 from pool3.index.snapshots.gates import Gates
 from pool3.index.snapshots.publication import (
     newest_entry,

@@ -14,10 +14,7 @@ from collections.abc import Iterator
 from pool3 import storage
 from pool3.errors import AlreadyExists, InvalidIndex, NotFound, SnapshotExpired
 from pool3.index.format.json_fields import parse_object
-from pool3.index.format.manifest import (
-    Manifest,
-    parse_manifest,
-)
+from pool3.index.format.manifest import Manifest, parse_manifest
 
 _SNAPSHOT = re.compile(r"snapshots/(\d{20})/manifest\.json")
 _PUBLISHED = re.compile(r"published/(\d{20})\.json")
@@ -154,6 +151,4 @@ def published_by(index_uri: str, number: int) -> int:
     fields = parse_object(storage.fetch(uri), uri)
     fields.text("by")
     fields.text("why")
-    snapshot = fields.integer("snapshot", at_least=1)
-    fields.finish()
-    return snapshot
+    return fields.finish(fields.integer("snapshot", at_least=1))

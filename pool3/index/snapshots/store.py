@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from pool3 import storage
-from pool3.index.format.manifest import FileEntry, ReductionEntry
+from pool3.index.format.entries import FileEntry, ReductionEntry
 from pool3.index.reduction import Reduction
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import pool3
 import pool3.search.pictures
 from pool3.errors import UsageError
-from pool3.index.format.manifest import ShardEntry
+from pool3.index.format.entries import ShardEntry
 from pool3.vectors.distances import METRICS, distances
 from tests.small_index import open_with
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import pool3
 from pool3.errors import UsageError
-from pool3.index.format.manifest import TOMBSTONES, FileEntry, ShardEntry
+from pool3.index.format.entries import TOMBSTONES, FileEntry, ShardEntry
 from pool3.index.format.recall_curve import RecallCurve, RecallPoint
 from pool3.search import fan_out
 from pool3.search.index import Index

@@ -9,14 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool3.errors import InvalidIndex
-from pool3.index.format.manifest import (
-    FileEntry,
-    Manifest,
-    ReductionEntry,
-    ShardEntry,
-    TableEntry,
-    parse_manifest,
-)
+from pool3.index.format.entries import FileEntry, ReductionEntry, ShardEntry, TableEntry
+from pool3.index.format.manifest import Manifest, parse_manifest
 
 SHA = "0123456789abcdef" * 4
 
@@ -27,7 +21,7 @@ def entry(path: str) -> FileEntry:
 
 def example(**changes: Any) -> Manifest:
     files = {kind: entry(f"shards/u/{kind}") for kind in ("tree", "vectors", "ids")}
-    facts: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "snapshot_id": 3,
         "parent": 2,
         "created_at": "2026-01-01T00:00:00+00:00",
@@ -50,7 +44,7 @@ def example(**changes: Any) -> Manifest:
             ShardEntry(number=1, rows=0, seed=2, max_norm=0.0, files={}),
         ),
     }
-    return Manifest(**{**facts, **changes})
+    return Manifest(**{**fields, **changes})
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -115,23 +109,26 @@ def test_no_path_leaves_the_index(path, where):
         (lambda m: m.update(rows=8), "states 8 rows, and its shards hold 7"),
         (lambda m: m.update(tombstones=[]), "'tombstones' that this release does not know"),
         (lambda m: m.update(parent=1), "snapshot 3 .* the parent 1"),
-        (lambda m: m.update(model_id=None), "no model_id"),
+        (lambda m: m.update(model_id=None), "must name its model_id"),
         (lambda m: m.update(shards={}), "'shards' in m.json must be a list"),
         (lambda m: m["shards"][1].update(number=0), r"numbered from 0; found \[0, 0\]"),
         (lambda m: m["shards"][0]["files"].pop("ids"), "of 7 rows must have the files"),
         (lambda m: m["shards"][0]["files"].update(x={}), "'path' in 'x' in"),
-        (lambda m: m["shards"][0].update(dead=2), "tombstones just where rows of it are dead"),
+        (
+            lambda m: m["shards"][0].update(dead=2),
+            "tombstones exactly where rows of it are deleted",
+        ),
         (lambda m: m["shards"][0].update(search_k=[0]), "'search_k' in shards.*whole numbers"),
         (lambda m: m["shards"][0].update(max_norm=-1), "'max_norm' in shards"),
         (lambda m: m["shards"][0].update(max_norm=float("nan")), "'max_norm' in shards"),
         (lambda m: m["shards"][0]["files"]["ids"].update(sha256="AB"), "'sha256' in 'ids'"),
-        (lambda m: m["reduction"].update(file=None), "a file must stand there for pca"),
+        (lambda m: m["reduction"].update(file=None), "must name a file where the kind is 'pca'"),
         (lambda m: m["reduction"].update(kind="umap"), "found 'umap'"),
         (lambda m: m["table"].update(uri=7), "'uri' in 'table'"),
         (lambda m: m["counts"].update(ok=-1), "'ok' in 'counts'"),
     ],
 )
-def test_what_is_off_is_named(change, message):
+def test_an_error_names_the_field(change, message):
     with pytest.raises(InvalidIndex, match=message):
         parse_manifest(changed(change), "m.json")
 

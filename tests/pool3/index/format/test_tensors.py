@@ -25,9 +25,9 @@ READERS = [
 
 
 def test_what_was_written_is_read():
-    found = tensor_files.read(tensor_files.written(TENSORS, metric="dot"), "this is nothing")
-    assert list(found) == ["numbers"]
-    np.testing.assert_array_equal(found["numbers"], TENSORS["numbers"])
+    parsed = tensor_files.parsed(tensor_files.serialised(TENSORS, metric="dot"), "this is nothing")
+    assert list(parsed) == ["numbers"]
+    np.testing.assert_array_equal(parsed["numbers"], TENSORS["numbers"])
 
 
 @pytest.mark.parametrize("read", READERS)

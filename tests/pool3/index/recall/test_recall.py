@@ -8,7 +8,8 @@ import pytest
 
 import pool3
 from pool3.errors import InvalidIndex
-from pool3.index.format.manifest import EVIDENCE, Manifest, ShardEntry, parse_manifest
+from pool3.index.format.entries import EVIDENCE, ShardEntry
+from pool3.index.format.manifest import Manifest, parse_manifest
 from pool3.index.format.recall_curve import MEASURED_KS, RecallCurve, RecallPoint, lower_bound
 from pool3.index.recall.estimate import RERANKS, ShardEvidence, measure
 from pool3.index.recall.evidence import Evidence
