@@ -17,12 +17,14 @@ from pool3.engines import Engine, cached_engine, loads, pin_gpu
 from pool3.extract.pipeline import extract
 from pool3.extract.reuse import ContentReuse, ExistingContent
 from pool3.extract.rows import PictureInput, RowContext
+from pool3.extract.tally import Tally
 from pool3.extract.task_summary import TaskSummary
 from pool3.features.parts import PartWriter
 from pool3.features.table import FeatureTable
 from pool3.images.decode import DecodeLimits
 from pool3.images.pool import DecodePool
 from pool3.storage.names import part_name
+from pool3.storage.tables import TableFile
 from udfs.tasks import Batches, TaskFunction, summary
 
 
@@ -129,19 +131,7 @@ def extract_rows(
     load_s = time.perf_counter() - started
     load_cpu_s = _cpu_s() + decoder.cpu_s - cpu_before
     with _writer(settings, context) as writer:
-        tally = extract(
-            inputs,
-            model=engine,
-            append=writer.append,
-            context=_row_context(settings, engine),
-            decoder=decoder,
-            reuse=reuse,
-            batch_size=settings.batch_size,
-            max_bytes=settings.limits.max_bytes,
-        )
-        started = time.perf_counter()
-        file = writer.finish()
-        tally.seconds["write"] += time.perf_counter() - started
+        tally, file = _extract_and_store(inputs, settings, engine, decoder, reuse, writer)
     return TaskSummary(
         file=file,
         ok=tally.ok,
@@ -161,6 +151,30 @@ def extract_rows(
         load_s=load_s,
         load_cpu_s=load_cpu_s,
     )
+
+
+def _extract_and_store(
+    inputs: Iterable[PictureInput],
+    settings: ExtractSettings,
+    engine: Engine,
+    decoder: DecodePool,
+    reuse: ContentReuse,
+    writer: PartWriter | _NullWriter,
+) -> tuple[Tally, TableFile | None]:
+    tally = extract(
+        inputs,
+        model=engine,
+        append=writer.append,
+        context=_row_context(settings, engine),
+        decoder=decoder,
+        reuse=reuse,
+        batch_size=settings.batch_size,
+        max_bytes=settings.limits.max_bytes,
+    )
+    started = time.perf_counter()
+    file = writer.finish()
+    tally.seconds["write"] += time.perf_counter() - started
+    return tally, file
 
 
 def gpu_addresses(context: TaskContext | None) -> list[str]:

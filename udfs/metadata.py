@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.features.columns import carried_rows, columns_to_read, nameless
+from pool3.features.columns import carried_rows, columns_to_read, numbered_columns
 from pool3.features.table import FeatureTable
 from pool3.index.format.entries import METADATA, FileEntry, ShardEntry
 from pool3.index.shards.metadata import replaced
@@ -25,7 +25,7 @@ _ID = pa.schema([pa.field("image_id", pa.string())])
 
 def metadata_schema(carried: pa.Schema) -> T.StructType:
     """Return the schema of the rows that `list_carried` yields."""
-    return from_arrow_schema(pa.schema([*_ID, *nameless(carried)]))
+    return from_arrow_schema(pa.schema([*_ID, *numbered_columns(carried)]))
 
 
 def list_carried(table: FeatureTable, carried: pa.Schema) -> TaskFunction:
@@ -40,7 +40,7 @@ def list_carried(table: FeatureTable, carried: pa.Schema) -> TaskFunction:
 def carried_columns(batches: Batches, table: FeatureTable, carried: pa.Schema) -> Batches:
     """Yield the rows of files that have an id, as rows of `metadata_schema`."""
     columns = ["image_id", *columns_to_read(carried, foreign=table.foreign)]
-    names = ["image_id", *nameless(carried).names]
+    names = ["image_id", *numbered_columns(carried).names]
     for file in files_of(batches):
         for batch in table.read(file, columns):
             ids = batch.column("image_id").cast(pa.string())
@@ -89,7 +89,7 @@ def _stored(
 ) -> FileEntry | None:
     old = open_rows(index_uri, entry, METADATA).table() if METADATA in entry.files else None
     rows = new_rows.column("_row").to_numpy()
-    new = new_rows.select(nameless(carried).names).rename_columns(carried.names)
+    new = new_rows.select(numbered_columns(carried).names).rename_columns(carried.names)
     batches = replaced(old, rows, new, entry.rows)
     any_differs = False
     with tempfile.TemporaryDirectory(prefix="pool3-metadata-") as folder:

@@ -81,6 +81,6 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     return pa.nulls(batch.num_rows, field.type)
 
 
-def nameless(carried: pa.Schema) -> pa.Schema:
+def numbered_columns(carried: pa.Schema) -> pa.Schema:
     """Return carried columns under names without dots, which Spark would resolve as structs."""
     return pa.schema([pa.field(f"_c{at}", field.type) for at, field in enumerate(carried)])
