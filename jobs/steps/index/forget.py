@@ -101,7 +101,7 @@ def delete_files(
         if snapshot != number and files & {file.path for file in manifest.files()}
     }
     listed = {path: after.objects[path] for path in before.objects if path in after.objects}
-    manifests = {f"snapshots/{snapshot:020d}/manifest.json" for snapshot in after.manifests}
+    manifests = {after.manifest_path(snapshot) for snapshot in after.manifests}
     objects = {
         path: item for path, item in after.objects.items() if path in manifests or path in listed
     }

@@ -1,1 +1,1 @@
-"""Snapshots of an index: opened, made, published, expired."""
+"""Snapshots of an index: opening, making, publishing and expiring them."""

@@ -1,4 +1,4 @@
-"""The files of one snapshot, wherever they are: in place, in the local cache, or read by ranges.
+"""The files of one snapshot: read in place, from the local cache, or by ranges from a bucket.
 
 Deliberately not here: what the files hold (`pool3.index.shards.reader`).
 """
@@ -17,7 +17,7 @@ from pool3.index.snapshots.publication import manifest_uri
 
 
 class IndexFiles:
-    """Opens the files that a manifest names, each checked by its SHA-256.
+    """Opens the files that a manifest names; each is checked by its SHA-256.
 
     Parameters
     ----------
@@ -26,15 +26,15 @@ class IndexFiles:
     manifest
         The snapshot's.
     cache_max_bytes
-        Most bytes of all cached files of this machine; ``$POOL3_CACHE_MAX_BYTES`` when None. An
-        index on a local disk is read where it stands.
+        Limit of all cached files of this machine together; ``$POOL3_CACHE_MAX_BYTES`` when None. An
+        index on a local disk is read in place.
 
     Attributes
     ----------
-    needed : int
-        Bytes that a search cannot do without: reduction, trees, ids, metadata, tombstones.
-    vectors : int
-        Bytes of the re-rank vectors.
+    required_bytes : int
+        Size of the files that every search needs: reduction, trees, ids, metadata, tombstones.
+    vector_bytes : int
+        Size of the re-rank vectors.
     """
 
     def __init__(
@@ -44,38 +44,39 @@ class IndexFiles:
         self._snapshot = manifest.snapshot_id
         self._max_bytes = cache_max_bytes
         reduction = manifest.reduction.file
-        self.needed = 0 if reduction is None else reduction.bytes
-        self.vectors = 0
+        self.required_bytes = 0 if reduction is None else reduction.bytes
+        self.vector_bytes = 0
         for shard in manifest.shards:
             for kind, file in shard.files.items() if shard.live else ():
-                self.vectors += file.bytes * (kind == VECTORS)
-                self.needed += file.bytes * (kind not in (VECTORS, EVIDENCE))
+                self.vector_bytes += file.bytes * (kind == VECTORS)
+                self.required_bytes += file.bytes * (kind not in (VECTORS, EVIDENCE))
 
     @property
     def _limit(self) -> int | None:
-        # Asked in the process that opens files: an executor has an environment of its own.
+        # Read in the process that opens files: an executor has its own environment.
         if storage.is_local(self.index_uri):
             return None
         return storage.cache_limit(self._max_bytes)
 
     @property
     def ranged(self) -> bool:
-        """Whether vectors are read row by row, since the cache may not hold them besides."""
+        """Whether vectors are read by ranges, because the cache has no room for them."""
         limit = self._limit
-        return limit is not None and self.needed + self.vectors > limit
+        return limit is not None and self.required_bytes + self.vector_bytes > limit
 
     def __str__(self) -> str:
-        how = "read by ranges" if self.ranged else "mapped in memory"
-        return f"{self.needed} bytes needed, and {self.vectors} bytes of vectors, {how}"
+        access = "read by ranges" if self.ranged else "mapped in memory"
+        vectors = f"{self.vector_bytes} bytes of vectors, {access}"
+        return f"{self.required_bytes} bytes needed, and {vectors}"
 
     def require_room(self) -> None:
-        """Raise `UsageError` when the cache may not even hold what a search cannot do without."""
+        """Raise `UsageError` when the cache has no room for the files that every search needs."""
         limit = self._limit
-        if limit is not None and self.needed > limit:
+        if limit is not None and self.required_bytes > limit:
             raise UsageError(
                 f"trees, ids and metadata of {self.index_uri}, snapshot {self._snapshot}, have "
-                f"{self.needed} bytes, and cache_max_bytes or $POOL3_CACHE_MAX_BYTES allows "
-                f"{limit}; raise it or build a smaller index"
+                f"{self.required_bytes} bytes, and cache_max_bytes or $POOL3_CACHE_MAX_BYTES "
+                f"allows {limit}; raise it or build a smaller index"
             )
 
     def uri_of(self, file: FileEntry) -> str:
@@ -83,37 +84,37 @@ class IndexFiles:
         return storage.join(self.index_uri, file.path)
 
     def pin(self, file: FileEntry) -> storage.PinnedFile:
-        """Return a file on local disk that stays there while it is held.
+        """Return a file on local disk, which stays there as long as the result is referenced.
 
         Raises
         ------
         SnapshotExpired
-            When it was cleaned up together with the snapshot.
+            When the file was deleted because the snapshot expired.
         InvalidIndex
-            When it is missing although the snapshot is there.
+            When the file is missing although the snapshot exists.
         StorageError
-            When it holds other bytes, cannot be reached, or the cache has no room for it.
+            When the file has other bytes, cannot be reached, or the cache has no room for it.
         """
-        with self._explained(file):
+        with self._explaining(file):
             return storage.verified_file(
                 self.uri_of(file), sha256=file.sha256, size=file.bytes, max_bytes=self._max_bytes
             )
 
     def read(self, file: FileEntry) -> bytes:
-        """Return the bytes of a file; raises as `pin` does, except that it needs no room."""
-        with self._explained(file):
+        """Return the bytes of a file; raises as `pin` does, except for `CacheFull`."""
+        with self._explaining(file):
             return storage.verified_bytes(
                 self.uri_of(file), sha256=file.sha256, size=file.bytes, max_bytes=self._max_bytes
             )
 
     def read_ranges(self, file: FileEntry, starts: Sequence[int], length: int) -> bytes:
         """Return ranges of equal length of a file in a bucket; raises as `pin` does."""
-        with self._explained(file):
+        with self._explaining(file):
             return storage.fetch_ranges(self.uri_of(file), starts, length)
 
     @contextmanager
-    def _explained(self, file: FileEntry) -> Iterator[None]:
-        """Say what it means that a file is gone."""
+    def _explaining(self, file: FileEntry) -> Iterator[None]:
+        """Turn a missing file into an expired snapshot or a damaged index."""
         try:
             yield
         except NotFound as error:
@@ -124,7 +125,7 @@ class IndexFiles:
                 ) from error
             raise SnapshotExpired(
                 f"snapshot {self._snapshot} of {self.index_uri} has expired, and {file.path} is "
-                "gone; open the newest with index.refresh(), or pool3.open anew"
+                "gone; open the newest snapshot with index.refresh() or pool3.open"
             ) from error
 
 

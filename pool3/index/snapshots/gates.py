@@ -1,4 +1,4 @@
-"""What has to hold of a snapshot before readers get it."""
+"""Gates: conditions that a snapshot must meet before it is published."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Gates:
     Attributes
     ----------
     max_shrink
-        The largest share of the published rows that may be gone, 0 to 1.
+        The largest share of the published snapshot's rows that the new one may lack, 0 to 1.
     min_recall
-        The recall@10 that the best measured effort must reach; None asks for nothing.
+        The recall@10 that the best measured effort must reach; None checks nothing.
     """
 
     max_shrink: float
@@ -30,14 +30,14 @@ class Gates:
 
 
 def require_not_shrunk(before: Manifest | None, after: Manifest, max_shrink: float) -> None:
-    """Raise `GateError` when an index lost too many of its rows; the snapshot stays staged.
+    """Raise `GateError` when an index lost too many rows; the snapshot stays staged.
 
     Parameters
     ----------
     before
         The published snapshot.
     max_shrink
-        The largest share of its rows that may go.
+        The largest share of its rows that may be missing afterwards, 0 to 1.
     """
     if before is None or after.rows >= before.rows * (1 - max_shrink):
         return
@@ -50,25 +50,25 @@ def require_not_shrunk(before: Manifest | None, after: Manifest, max_shrink: flo
 
 
 def require_recall(after: Manifest, min_recall: float | None, *, k: int = 10) -> None:
-    """Raise `GateError` when no measured effort finds enough; the snapshot stays staged.
+    """Raise `GateError` when no measured effort reaches a recall; the snapshot stays staged.
 
     Parameters
     ----------
     min_recall
-        The recall that the best measured point must reach; None asks for nothing.
+        The recall that the best measured point must reach; None checks nothing.
     k
-        Of this many hits, or of fewer where fewer were measured.
+        Number of hits; the largest measured number below it where k itself was not measured.
     """
     if min_recall is None or not after.rows:
         return
     best = best_recall(after, k)
     if best is not None and best >= min_recall:
         return
-    found = "none measured" if best is None else f"{best:.4f} at best"
+    measured = "none measured" if best is None else f"{best:.4f} at best"
     raise GateError(
-        f"expected a recall@{k} of at least {min_recall} (--min-recall), found {found}; snapshot "
-        f"{after.snapshot_id} is staged and not published: build with more --n-trees or with "
-        f"--refit-pca, or run publish-index --snapshot {after.snapshot_id} all the same"
+        f"expected a recall@{k} of at least {min_recall} (--min-recall), found {measured}; "
+        f"snapshot {after.snapshot_id} is staged and not published: build with more --n-trees or "
+        f"with --refit-pca, or run publish-index --snapshot {after.snapshot_id} all the same"
     )
 
 
@@ -76,13 +76,14 @@ def best_recall(manifest: Manifest, k: int) -> float | None:
     """Return the highest mean recall that was measured for k hits, or for the most below k."""
     points = () if manifest.recall is None else manifest.recall.points
     measured = {int(name) for point in points for name in point.recall}
-    at = max((name for name in measured if name <= k), default=None)
-    if at is None:
+    measured_k = max((number for number in measured if number <= k), default=None)
+    if measured_k is None:
         return None
-    return max(point.recall[str(at)] for point in points if str(at) in point.recall)
+    name = str(measured_k)
+    return max(point.recall[name] for point in points if name in point.recall)
 
 
 def is_folded(manifest: Manifest) -> bool:
-    """Tell whether an index has nothing to fold: no dead row, and no shard added later."""
+    """Return whether there is nothing to fold: no deleted row, and no shard added later."""
     filled = [entry for entry in manifest.shards if entry.rows]
-    return not any(entry.dead for entry in filled) and len({e.added_in for e in filled}) < 2
+    return not any(entry.dead for entry in filled) and len({s.added_in for s in filled}) < 2

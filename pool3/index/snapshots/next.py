@@ -1,7 +1,7 @@
-"""The next snapshot of an index: its manifest put together, checked by gates, published.
+"""The next snapshot of an index: its manifest is put together, checked by gates and published.
 
-Every writer goes through here: it begins before it reads anything, stores its shards, asks for the
-manifest of what it did (`fresh`, `added`, `folded`, `without`, `copy_of`), and publishes that.
+All writers use it: they begin before they read anything, store their shards, make the manifest for
+their kind of change (`fresh`, `added`, `folded`, `without`, `copy_of`), and publish it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pool3.index.snapshots.publication import (
 
 @dataclass(frozen=True, kw_only=True)
 class NextSnapshot:
-    """The snapshot that a run is making; nothing is written before `publish`.
+    """The snapshot that a run is making; `publish` is the first that writes anything.
 
     Attributes
     ----------
@@ -39,7 +39,8 @@ class NextSnapshot:
     base
         The published snapshot when the run began; None when there was none.
     log_entry
-        The newest entry of the publication log then: what others publish meanwhile stands.
+        Number of the newest entry of the publication log when the run began. When another run
+        publishes after that, this one does not overrule it.
     """
 
     index: str
@@ -50,7 +51,7 @@ class NextSnapshot:
 
     @classmethod
     def begin(cls, index: str, run_id: str) -> NextSnapshot:
-        """Begin a run on an index, which need not be there yet."""
+        """Begin a run on an index, which need not exist yet."""
         entry = newest_entry(index)
         return cls(
             index=index,
@@ -71,25 +72,25 @@ class NextSnapshot:
         Parameters
         ----------
         contents
-            The fields of `Manifest` that say what was built.
+            The fields of `Manifest` that describe what was built.
         """
         return Manifest(base=None, **self._identity(), **contents)
 
     def added(self, base: Manifest, shards: Sequence[ShardEntry], **changes: Any) -> Manifest:
-        """Return the manifest of the base's shards, with tombstones or metadata, and new ones."""
+        """Return the manifest of the base's shards, some with new tombstones, and of new shards."""
         return self._following(base, shards, {"base": base.snapshot_id, **changes})
 
     def folded(self, base: Manifest, shards: Sequence[ShardEntry]) -> Manifest:
-        """Return the manifest of new shards that hold the live rows of the base."""
+        """Return the manifest of new shards with the live rows of the base."""
         return self._following(base, shards, {"base": None})
 
     def without(self, base: Manifest, shards: Sequence[ShardEntry]) -> Manifest:
-        """Return the manifest of shards without some pictures; nothing is measured of it yet."""
+        """Return the manifest of shards without some pictures; its recall is not measured yet."""
         changes = {"base": base.snapshot_id, "samples": None, "recall": None}
         return self._following(base, shards, changes)
 
     def copy_of(self, source: Manifest, **changes: Any) -> Manifest:
-        """Return a manifest with the settings of another index's; nothing is measured of it yet."""
+        """Return a manifest with another index's settings; its recall is not measured yet."""
         return replace(
             source,
             **self._identity(),
@@ -102,14 +103,15 @@ class NextSnapshot:
         )
 
     def publish(self, manifest: Manifest, *, why: str, gates: Gates) -> None:
-        """Write the manifest; publish it when the gates hold.
+        """Write the manifest, and publish it if the gates hold.
 
         Raises
         ------
         AlreadyExists
-            When another run took the number, or published since this one began.
+            When another run wrote this snapshot's number, or published since this one began.
         GateError
-            When a gate does not hold: the snapshot stays staged, and the published one counts.
+            When a gate does not hold: the snapshot stays staged, and readers still open the
+            published one.
         """
         write_manifest(self.index, manifest)
         gates.require(self.base, manifest)

@@ -1,7 +1,7 @@
-"""Snapshots and which of them is published: numbered objects, each created once.
+"""Manifests of snapshots and the publication log: numbered objects, each created only once.
 
-A file that a snapshot names is never changed. Of two writers of the same number one wins, and
-the other is told so.
+A file that a snapshot names is never changed. When two writers create the same number, one of them
+succeeds and the other gets `AlreadyExists`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pool3.errors import AlreadyExists, InvalidIndex, NotFound, SnapshotExpired
 from pool3.index.format.json_fields import parse_object
 from pool3.index.format.manifest import Manifest, parse_manifest
 
-_SNAPSHOT = re.compile(r"snapshots/(\d{20})/manifest\.json")
-_PUBLISHED = re.compile(r"published/(\d{20})\.json")
+#: Paths below the index's root, with the number of the snapshot or of the log's entry.
+MANIFEST_PATH = re.compile(r"snapshots/(\d{20})/manifest\.json")
+LOG_ENTRY_PATH = re.compile(r"published/(\d{20})\.json")
 
 
 def manifest_uri(index_uri: str, snapshot: int) -> str:
@@ -26,14 +27,14 @@ def manifest_uri(index_uri: str, snapshot: int) -> str:
 
 
 def newest_snapshot(index_uri: str) -> int | None:
-    """Return the newest snapshot, published or not: the parent of the next. None without any."""
-    return max(_numbers(index_uri, "snapshots", _SNAPSHOT), default=None)
+    """Return the newest snapshot, published or not: the next one's parent. None without any."""
+    return max(_numbers(index_uri, "snapshots", MANIFEST_PATH), default=None)
 
 
 def _numbers(index_uri: str, folder: str, pattern: re.Pattern[str]) -> Iterator[int]:
     try:
-        for found in storage.list_objects(storage.join(index_uri, folder)):
-            match = pattern.fullmatch(found.uri.removeprefix(index_uri.rstrip("/") + "/"))
+        for stored in storage.list_objects(storage.join(index_uri, folder)):
+            match = pattern.fullmatch(stored.uri.removeprefix(index_uri.rstrip("/") + "/"))
             if match:
                 yield int(match[1])
     except NotFound:
@@ -46,7 +47,7 @@ def write_manifest(index_uri: str, manifest: Manifest) -> str:
     Raises
     ------
     AlreadyExists
-        When another writer took the number; what stands there stays as it was.
+        When another writer created that number; its manifest is left unchanged.
     """
     uri = manifest_uri(index_uri, manifest.snapshot_id)
     try:
@@ -54,7 +55,7 @@ def write_manifest(index_uri: str, manifest: Manifest) -> str:
     except AlreadyExists as error:
         raise AlreadyExists(
             f"snapshot {manifest.snapshot_id} of {index_uri} was written by another run while this "
-            f"one ({manifest.run_id}) was building; that one stands, so run this one again"
+            f"one ({manifest.run_id}) was building; that snapshot is kept, so run this one again"
         ) from error
     return uri
 
@@ -65,14 +66,14 @@ def read_manifest(index_uri: str, snapshot: int, *, expected_sha256: str | None 
     Parameters
     ----------
     expected_sha256
-        When given, the manifest's bytes must have this SHA-256.
+        SHA-256 that the manifest must have; any when None.
 
     Raises
     ------
     SnapshotExpired
-        When it was cleaned up.
+        When the snapshot expired and was deleted.
     InvalidIndex
-        When there is no such snapshot, or its manifest is not what it should be.
+        When there is no such snapshot, or its manifest is not valid.
     """
     uri = manifest_uri(index_uri, snapshot)
     try:
@@ -87,11 +88,11 @@ def read_manifest(index_uri: str, snapshot: int, *, expected_sha256: str | None 
         raise InvalidIndex(
             f"there is no snapshot {snapshot} in {index_uri}: {uri} is missing"
         ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if expected_sha256 is not None and found != expected_sha256.lower():
+    sha256 = hashlib.sha256(data).hexdigest()
+    if expected_sha256 is not None and sha256 != expected_sha256.lower():
         raise InvalidIndex(
-            f"{uri} must have the SHA-256 {expected_sha256}; found {found}: "
-            "it is not the manifest that was pinned"
+            f"{uri} must have the SHA-256 {expected_sha256}; found {sha256}: it is not the "
+            "expected manifest; check the snapshot, or expect that SHA-256"
         )
     manifest = parse_manifest(data, uri)
     if manifest.snapshot_id != snapshot:
@@ -100,15 +101,15 @@ def read_manifest(index_uri: str, snapshot: int, *, expected_sha256: str | None 
 
 
 def publish(index_uri: str, snapshot: int, *, by: str, why: str, after: int | None = None) -> int:
-    """Make a snapshot the one that readers open; return the number of the log's new entry.
+    """Make readers open a snapshot; return the number of the new entry of the publication log.
 
     Parameters
     ----------
     by, why
-        Who publishes, such as a run's id, and why, for those who read the log.
+        Who publishes, such as the id of a run, and why; both are stored in the log.
     after
-        The log's newest entry when the caller began (`newest_entry`): what was published since is
-        then never overruled. None takes the log as it is now.
+        The newest entry of the log when the caller began (`newest_entry`), so that it does not
+        overrule what another run published since. None for the newest entry now.
 
     Raises
     ------
@@ -125,7 +126,8 @@ def publish(index_uri: str, snapshot: int, *, by: str, why: str, after: int | No
     except AlreadyExists as error:
         raise AlreadyExists(
             f"another run published a snapshot of {index_uri} since this one ({by}) began; "
-            f"snapshot {snapshot} stays unpublished: look which one counts now, then run again"
+            f"snapshot {snapshot} stays unpublished: check which one is published now, then run "
+            "again"
         ) from error
     return number
 
@@ -136,11 +138,11 @@ def _entry_uri(index_uri: str, number: int) -> str:
 
 def newest_entry(index_uri: str) -> int:
     """Return the number of the publication log's newest entry; 0 without any."""
-    return max(_numbers(index_uri, "published", _PUBLISHED), default=0)
+    return max(_numbers(index_uri, "published", LOG_ENTRY_PATH), default=0)
 
 
 def newest_published(index_uri: str) -> int | None:
-    """Return the snapshot that counts, the newest entry's; None when none was published."""
+    """Return the published snapshot, that of the newest entry; None when none was published."""
     number = newest_entry(index_uri)
     return published_by(index_uri, number) if number else None
 

@@ -1,14 +1,13 @@
-"""Which snapshots of an index stay, and what no retained snapshot names any more.
+"""Which snapshots of an index are retained, and which files no retained snapshot names.
 
-A snapshot stays when it is published, is among the newest, or was so not long ago: a reader that
-opened it then may still be reading, and a run that began from it may still be writing.
+A snapshot is retained when it is published, is among the newest, or was so recently: a reader that
+opened it may still be reading, and a run that began from it may still be writing.
 
-Deliberately not here: the publication log, which is kept whole.
+Deliberately not here: the publication log, of which nothing is deleted.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,20 +15,24 @@ from datetime import UTC, datetime
 from pool3 import storage
 from pool3.errors import NotFound
 from pool3.index.format.manifest import Manifest
-from pool3.index.snapshots.publication import manifest_uri, published_by, read_manifest
+from pool3.index.snapshots.publication import (
+    LOG_ENTRY_PATH,
+    MANIFEST_PATH,
+    manifest_uri,
+    published_by,
+    read_manifest,
+)
 from pool3.storage import StoredObject
 from pool3.storage.removal import delete_objects
 
-_MANIFEST = re.compile(r"snapshots/(\d{20})/manifest\.json")
-_PUBLISHED = re.compile(r"published/(\d{20})\.json")
 _IDS = "/ids.arrow"
-#: Only below these lies what an index's writers put there under names of their own.
-_OURS = ("snapshots/", "shards/", "metadata/", "models/")
+#: Writers of an index store files in these folders only, so nothing else may be deleted.
+_WRITTEN_FOLDERS = ("snapshots/", "shards/", "metadata/", "models/")
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexListing:
-    """Everything that an index's folder held at one time.
+    """All objects and manifests in an index's folder at one time.
 
     Attributes
     ----------
@@ -46,16 +49,20 @@ class IndexListing:
     manifests: Mapping[int, Manifest]
 
     def published(self) -> list[tuple[int, datetime]]:
-        """Return the snapshots of the publication log and when they were published, oldest first.
+        """Return the snapshots of the publication log with their times, oldest entry first.
 
-        The last is the one that counts.
+        The last is the one that readers open.
         """
         entries = sorted(
-            (int(match[1]), found.modified_at)
-            for path, found in self.objects.items()
-            if (match := _PUBLISHED.fullmatch(path))
+            (int(match[1]), entry.modified_at)
+            for path, entry in self.objects.items()
+            if (match := LOG_ENTRY_PATH.fullmatch(path))
         )
         return [(published_by(self.index_uri, number), at) for number, at in entries]
+
+    def manifest_path(self, snapshot: int) -> str:
+        """Return the path of a snapshot's manifest, a key of `objects`."""
+        return _path(self.index_uri, manifest_uri(self.index_uri, snapshot))
 
     def named(self, snapshots: Collection[int]) -> set[str]:
         """Return the paths of the objects that some snapshots need."""
@@ -63,10 +70,10 @@ class IndexListing:
         for number in snapshots:
             manifest = self.manifests[number]
             paths |= {file.path for file in manifest.files()}
-            paths.add(_path(self.index_uri, manifest_uri(self.index_uri, number)))
+            paths.add(self.manifest_path(number))
             if manifest.model is not None:
-                below = f"{manifest.model}/"
-                paths |= {path for path in self.objects if path.startswith(below)}
+                folder = f"{manifest.model}/"
+                paths |= {path for path in self.objects if path.startswith(folder)}
         return paths
 
 
@@ -76,14 +83,14 @@ def list_index(index_uri: str) -> IndexListing:
     Raises
     ------
     InvalidIndex
-        When a manifest cannot be read: nobody knows then what it names.
+        When a manifest cannot be read, so that the files that it names are unknown.
     """
     try:
         listed = list(storage.list_objects(index_uri))
     except NotFound:
         listed = []
-    objects = {_path(index_uri, found.uri): found for found in listed}
-    numbers = sorted(int(match[1]) for path in objects if (match := _MANIFEST.fullmatch(path)))
+    objects = {_path(index_uri, stored.uri): stored for stored in listed}
+    numbers = sorted(int(match[1]) for path in objects if (match := MANIFEST_PATH.fullmatch(path)))
     manifests = {number: read_manifest(index_uri, number) for number in numbers}
     return IndexListing(index_uri=index_uri, objects=objects, manifests=manifests)
 
@@ -92,53 +99,59 @@ def _path(index_uri: str, uri: str) -> str:
     return uri.removeprefix(index_uri.rstrip("/") + "/")
 
 
-def retained_snapshots(held: IndexListing, *, newest: int, since: datetime) -> set[int]:
-    """Return the snapshots that stay.
+def retained_snapshots(listing: IndexListing, *, newest: int, since: datetime) -> set[int]:
+    """Return the snapshots that are retained.
 
     Parameters
     ----------
     newest
-        How many of the newest, at least 1: the newest number must never be given twice.
+        How many of the newest are, at least 1: the newest number must never be used again.
     since
-        UTC. Those stay as well that were published, or not yet followed by another, at that time or
-        later.
+        UTC. Retained as well are snapshots that were written or published, or were still the
+        published one, at that time or later.
     """
-    stay = set(sorted(held.manifests)[-newest:])
-    log = held.published()
+    retained = set(sorted(listing.manifests)[-newest:])
+    log = listing.published()
     ends = [at for _, at in log[1:]] + [datetime.max.replace(tzinfo=UTC)]
-    stay |= {number for (number, _), end in zip(log, ends, strict=True) if end >= since}
-    for number in held.manifests:
-        path = _path(held.index_uri, manifest_uri(held.index_uri, number))
-        if held.objects[path].modified_at >= since:
-            stay.add(number)
-    return stay & set(held.manifests)
+    retained |= {number for (number, _), end in zip(log, ends, strict=True) if end >= since}
+    for number in listing.manifests:
+        if listing.objects[listing.manifest_path(number)].modified_at >= since:
+            retained.add(number)
+    return retained & set(listing.manifests)
 
 
-def delete_expired(held: IndexListing, stay: Collection[int], *, before: datetime) -> list[str]:
+def delete_expired(
+    listing: IndexListing, retained: Collection[int], *, before: datetime
+) -> list[str]:
     """Delete what no retained snapshot needs; returns the uris.
 
-    The manifests go first: a run that dies in between leaves files that nobody names.
+    Manifests are deleted first: a run that dies in between leaves files that no snapshot names, but
+    no snapshot without its files.
 
     Parameters
     ----------
-    stay
-        Snapshots that stay.
+    retained
+        Snapshots that are kept.
     before
-        UTC. A file that no snapshot names and that is younger may be of a run that is still
-        writing.
+        UTC. A file that no snapshot names is deleted only if it is older than this; a younger one
+        may belong to a run that is still writing.
     """
-    gone = [manifest_uri(held.index_uri, number) for number in held.manifests if number not in stay]
-    named = held.named(stay)
-    files = [
-        found.uri
-        for path, found in sorted(held.objects.items())
-        if path.startswith(_OURS)
-        and path not in named
-        and not _MANIFEST.fullmatch(path)
-        and found.modified_at < before
+    manifests = [
+        manifest_uri(listing.index_uri, number)
+        for number in listing.manifests
+        if number not in retained
     ]
-    delete_objects(gone)
-    # Ids last: as long as they are there, a run that dies can be told to forget them again.
+    named = listing.named(retained)
+    files = [
+        stored.uri
+        for path, stored in sorted(listing.objects.items())
+        if path.startswith(_WRITTEN_FOLDERS)
+        and path not in named
+        and not MANIFEST_PATH.fullmatch(path)
+        and stored.modified_at < before
+    ]
+    delete_objects(manifests)
+    # Ids last: as long as they exist, a run that dies can be repeated to delete the same pictures.
     delete_objects([uri for uri in files if not uri.endswith(_IDS)])
     delete_objects([uri for uri in files if uri.endswith(_IDS)])
-    return [*gone, *files]
+    return [*manifests, *files]

@@ -1,6 +1,6 @@
-"""One snapshot of an index, opened: its manifest, its reduction, and where its files are.
+"""An open snapshot of an index: its manifest, its reduction, and access to its files.
 
-Deliberately not here: what the files of a shard hold (`pool3.index.shards.reader`).
+Deliberately not here: reading the files of a shard (`pool3.index.shards.reader`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pool3.index.snapshots.publication import newest_published, newest_snapshot,
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot of an index. It opens no shard, and pickles: Spark broadcasts it.
+    """One snapshot of an index, without any open shard. It pickles, so Spark can broadcast it.
 
     Attributes
     ----------
     uri
         Canonical uri of the index's root.
     manifest
-        What the snapshot consists of. One that is not written yet does as well, as long as the
-        files that it names are stored.
+        Contents of the snapshot. It need not be written yet, as long as the files that it names
+        are stored.
     reduction
-        From vectors to what the trees hold.
+        Turns vectors into the reduced vectors of the trees.
     files
         Opens the files that the manifest names.
     """
@@ -41,7 +41,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, uri: str, manifest: Manifest, reduction: Reduction) -> Snapshot:
-        """Return a snapshot whose reduction is at hand."""
+        """Return a snapshot whose reduction is in memory already."""
         return cls(uri, manifest, reduction, IndexFiles(uri, manifest))
 
     def shard(self, number: int) -> StoredShard:
@@ -50,13 +50,13 @@ class Snapshot:
 
     @property
     def searchable(self) -> list[int]:
-        """Numbers of the shards that a search may find a row in, ascending."""
+        """Numbers of the shards with live rows, ascending."""
         return [entry.number for entry in self.manifest.shards if entry.live]
 
 
 @dataclass(frozen=True)
 class StoredShard:
-    """One shard of a snapshot as it is stored: its manifest entry, and the way to its files."""
+    """One shard of a snapshot as it is stored: its manifest entry and access to its files."""
 
     snapshot: Snapshot
     entry: ShardEntry
@@ -66,11 +66,11 @@ class StoredShard:
         return self.snapshot.files.uri_of(self.entry.files[kind])
 
     def pin(self, kind: str) -> storage.PinnedFile:
-        """Return a file on local disk; raises as `IndexFiles.pin` does."""
+        """Return a file on local disk, by its kind; raises as `IndexFiles.pin` does."""
         return self.snapshot.files.pin(self.entry.files[kind])
 
     def require(self, kind: str, what: str, expected: object, actual: object) -> None:
-        """Raise `InvalidIndex` unless a file is what the manifest states."""
+        """Raise `InvalidIndex` unless a file has a property that the manifest states."""
         if expected != actual:
             raise InvalidIndex(
                 f"{self.uri(kind)} must have {what} {expected}, as the manifest states; "
@@ -85,7 +85,7 @@ def open_snapshot(
     cache_max_bytes: int | None = None,
     expected_sha256: str | None = None,
 ) -> Snapshot:
-    """Open a snapshot: its manifest and its reduction, none of its shards.
+    """Open a snapshot: read its manifest and its reduction, but none of its shards.
 
     Parameters
     ----------
@@ -101,7 +101,9 @@ def open_snapshot(
     Raises
     ------
     InvalidIndex
-        When there is no index or no such snapshot, or it is not what it should be.
+        When there is no index or no such snapshot, or it is not valid.
+    StorageError
+        When a file is missing, damaged or cannot be reached.
     """
     root = storage.canonical_uri(where)
     number = published_snapshot(root) if snapshot is None else snapshot

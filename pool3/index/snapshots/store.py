@@ -1,4 +1,4 @@
-"""Files of a snapshot-to-be stored under names of their own, each with the manifest's entry."""
+"""Files of the next snapshot, each stored under a unique name and returned as manifest entry."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pool3.index.reduction import Reduction
 def store_reduction(
     index_uri: str, reduction: Reduction, *, snapshot: int, unique: str
 ) -> ReductionEntry:
-    """Store a reduction beside the manifest-to-be, and return its manifest entry.
+    """Store a reduction in the folder of the next snapshot, and return its manifest entry.
 
     Parameters
     ----------
     unique
-        As in `store_shard`: two writers that race for a snapshot must not share a file.
+        A name that no other attempt uses: two writers of the same snapshot must not share a file.
     """
     file = None
     if reduction.kind == "pca":
@@ -33,13 +33,13 @@ def store_reduction(
 
 
 def store_bytes(index_uri: str, path: str, data: bytes) -> FileEntry:
-    """Store one file whole under a path that nobody else uses, and return its entry."""
+    """Store bytes under a path that no other writer uses, and return the manifest entry."""
     storage.put(storage.join(index_uri, path), data)
     return FileEntry(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def store_file(index_uri: str, path: str, file: Path) -> FileEntry:
-    """Store a local file whole under a path that nobody else uses, and return its entry."""
+    """Store a local file under a path that no other writer uses; return the manifest entry."""
     storage.put_file(storage.join(index_uri, path), file)
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()

@@ -56,7 +56,7 @@ def answers(index: pool3.Index) -> list[tuple[list[str], list[float]]]:
 
 def sizes(index: pool3.Index) -> tuple[int, int]:
     files = IndexFiles(index.uri, index.manifest)
-    return files.needed, files.vectors
+    return files.required_bytes, files.vector_bytes
 
 
 def cached_bytes(cache: Path) -> int:

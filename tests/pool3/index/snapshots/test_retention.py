@@ -1,4 +1,4 @@
-"""What expires: never the published snapshot, nor a file that a retained_snapshots one names."""
+"""What expires: never the published snapshot, nor a file that a retained one names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOREVER = datetime.max.replace(tzinfo=UTC)
 
 @pytest.fixture
 def index(tmp_path: Path) -> str:
-    """Four snapshots, the second published last, all a day old; and a file that nobody names."""
+    """Four snapshots, the second published last, all a day old; and a file that none names."""
     folder = tmp_path / "index"
     for _ in range(4):
         build_index(folder, VECTORS)
@@ -36,14 +36,14 @@ def index(tmp_path: Path) -> str:
 
 
 def test_the_newest_and_the_published_stay_and_open(index: str) -> None:
-    held = list_index(index)
-    stay = retained_snapshots(held, newest=1, since=FOREVER)
-    assert stay == {2, 4}
-    delete_expired(held, stay, before=FOREVER)
-    left = list_index(index)
-    assert set(left.manifests) == {2, 4}
-    assert {path for path in left.objects if path.startswith("shards/")} == {
-        path for path in left.named({2, 4}) if path.startswith("shards/")
+    listing = list_index(index)
+    retained = retained_snapshots(listing, newest=1, since=FOREVER)
+    assert retained == {2, 4}
+    delete_expired(listing, retained, before=FOREVER)
+    remaining = list_index(index)
+    assert set(remaining.manifests) == {2, 4}
+    assert {path for path in remaining.objects if path.startswith("shards/")} == {
+        path for path in remaining.named({2, 4}) if path.startswith("shards/")
     }
     assert (Path(index) / "notes.txt").exists()
     for number in (2, 4):
@@ -52,11 +52,11 @@ def test_the_newest_and_the_published_stay_and_open(index: str) -> None:
 
 
 def test_what_was_published_within_the_grace_stays(index: str) -> None:
-    held = list_index(index)
+    listing = list_index(index)
     now = datetime.now(UTC)
-    assert retained_snapshots(held, newest=1, since=now - timedelta(hours=1)) == {2, 4}
+    assert retained_snapshots(listing, newest=1, since=now - timedelta(hours=1)) == {2, 4}
     # All were published within these hours, one after the other.
-    assert retained_snapshots(held, newest=1, since=now - timedelta(hours=72)) == {1, 2, 3, 4}
-    assert delete_expired(held, {1, 2, 3, 4}, before=now - timedelta(hours=72)) == []
+    assert retained_snapshots(listing, newest=1, since=now - timedelta(hours=72)) == {1, 2, 3, 4}
+    assert delete_expired(listing, {1, 2, 3, 4}, before=now - timedelta(hours=72)) == []
     orphan = [f"{index}/shards/orphan/tree.ann"]
-    assert delete_expired(held, {1, 2, 3, 4}, before=now - timedelta(hours=1)) == orphan
+    assert delete_expired(listing, {1, 2, 3, 4}, before=now - timedelta(hours=1)) == orphan
