@@ -1,10 +1,9 @@
-"""Queries as rows: read from a table of vectors, or made from pictures by the index's model."""
+"""Queries of a search: read from a table of vectors, or made from pictures by a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +22,9 @@ from pool3.images.decode import DecodeLimits
 from pool3.images.pool import DecodePool
 from pool3.search.queries import QueryTable
 from pool3.vectors.usable import check_vectors
-from udfs.tasks import Batches, TaskFunction, files_of
+from udfs.tasks import Batches, Broadcast, TaskFunction, files_of
 
-#: A query: its float32 vector, little-endian, or why it has none.
+#: A query: its float32 vector, little-endian, or the error because of which it has none.
 QUERY_SCHEMA = pa.schema(
     [
         pa.field("query_id", pa.string()),
@@ -35,7 +34,7 @@ QUERY_SCHEMA = pa.schema(
 )
 SPARK_QUERY_SCHEMA: T.StructType = from_arrow_schema(QUERY_SCHEMA)
 
-#: The error of a row whose table says that it is not ok: passed over, no failure.
+#: The error of a row whose status in its table is not ok: it is skipped, and is no failure.
 NOT_OK = "not_ok"
 
 PICTURE_SCHEMA = T.StructType(
@@ -50,54 +49,63 @@ _BATCH = 32
 
 
 def list_query_ids(queries: QueryTable) -> TaskFunction:
-    """Return the function that yields the ids of some files, those that are null left out."""
+    """Return the function that yields the ids of files, as rows of `ID_SCHEMA`."""
 
     def run(batches: Batches) -> Batches:
-        for file in files_of(batches):
-            for batch in queries.table.read(file, [queries.id_column]):
-                ids = pc.cast(batch.column(0), pa.string()).drop_null()
-                yield pa.RecordBatch.from_arrays([ids], ID_SCHEMA.names)
+        return query_ids(batches, queries)
 
     return run
+
+
+def query_ids(batches: Batches, queries: QueryTable) -> Batches:
+    """Yield the ids of files that are not null."""
+    for file in files_of(batches):
+        for batch in queries.table.read(file, [queries.id_column]):
+            ids = pc.cast(batch.column(0), pa.string()).drop_null()
+            yield pa.RecordBatch.from_arrays([ids], ID_SCHEMA.names)
 
 
 def read_queries(queries: QueryTable, *, dimension: int, metric: str) -> TaskFunction:
-    """Return the function that reads some files and yields rows of `QUERY_SCHEMA`."""
-    has_status = "status" in queries.columns
-    columns = [queries.id_column, "features", *(["status"] if has_status else [])]
+    """Return the function that reads files and yields rows of `QUERY_SCHEMA`."""
 
     def run(batches: Batches) -> Batches:
-        for file in files_of(batches):
-            for batch in queries.table.read(file, columns):
-                ids = pc.cast(batch.column(queries.id_column), pa.string())
-                passed = (
-                    pc.equal(batch.column("status"), OK).to_numpy(zero_copy_only=False)
-                    if has_status
-                    else np.ones(batch.num_rows, dtype=np.bool_)
-                )
-                errors = np.where(passed, None, NOT_OK)  # type: ignore[call-overload]
-                kept = pa.array(np.flatnonzero(passed))
-                yield _checked(
-                    ids, batch.column("features").take(kept), kept, errors, dimension, metric
-                )
+        return table_queries(batches, queries, dimension, metric)
 
     return run
+
+
+def table_queries(batches: Batches, queries: QueryTable, dimension: int, metric: str) -> Batches:
+    """Yield the rows of files as queries."""
+    has_status = "status" in queries.columns
+    columns = [queries.id_column, "features", *(["status"] if has_status else [])]
+    for file in files_of(batches):
+        for batch in queries.table.read(file, columns):
+            ok = _is_ok(batch) if has_status else np.ones(batch.num_rows, dtype=np.bool_)
+            errors = np.where(ok, None, NOT_OK)  # type: ignore[call-overload]
+            ids = pc.cast(batch.column(queries.id_column), pa.string())
+            yield _checked(ids, batch.column("features"), ok, errors, dimension, metric)
+
+
+def _is_ok(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    equal = pc.equal(batch.column("status"), OK).to_numpy(zero_copy_only=False)
+    return np.asarray(equal)
 
 
 def _checked(
     ids: pa.Array,
     features: pa.Array,
-    kept: pa.Array,
+    ok: npt.NDArray[np.bool_],
     errors: npt.NDArray[np.object_],
     dimension: int,
     metric: str,
 ) -> pa.RecordBatch:
-    checked = check_vectors(features, dimension=dimension, metric=metric)
-    places = kept.to_numpy()
+    """Return rows of `QUERY_SCHEMA`; vectors of rows that are not ok are not looked at."""
+    ok_rows = np.flatnonzero(ok)
+    checked = check_vectors(features.take(pa.array(ok_rows)), dimension=dimension, metric=metric)
     for reason, rows in checked.rejected.items():
-        errors[places[rows]] = reason
+        errors[ok_rows[rows]] = reason
     vectors: list[bytes | None] = [None] * len(ids)
-    for row, vector in zip(places[checked.rows], checked.vectors.astype("<f4"), strict=True):
+    for row, vector in zip(ok_rows[checked.rows], checked.vectors.astype("<f4"), strict=True):
         vectors[row] = vector.tobytes()
     errors[(ids.is_null().to_numpy(zero_copy_only=False)) & (errors == None)] = NULL_ID  # noqa: E711
     return pa.RecordBatch.from_arrays(
@@ -107,7 +115,7 @@ def _checked(
 
 @dataclass(frozen=True, kw_only=True)
 class QueryModel:
-    """What a task needs to know of the index's model besides its graph."""
+    """The index's model as tasks need it, besides its graph."""
 
     model_id: str
     dimension: int
@@ -116,44 +124,49 @@ class QueryModel:
     resize: str
 
 
-def picture_queries(model: QueryModel, graph: Any) -> TaskFunction:
-    """Return the function that runs pictures through the model and yields rows of `QUERY_SCHEMA`.
+def picture_queries(model: QueryModel, graph: Broadcast[bytes]) -> TaskFunction:
+    """Return the function that extracts pictures with the model and yields rows of `QUERY_SCHEMA`.
 
     Parameters
     ----------
     model
         See `QueryModel`.
     graph
-        Spark broadcast of the frozen graph's bytes.
+        The frozen graph; read only by a worker that has not loaded the model yet.
     """
 
     def run(batches: Batches) -> Batches:
-        made: list[pa.RecordBatch] = []
-        with DecodePool(processes=1, size=model.input_size, resize=model.resize) as decoder:
-            # In float32, as a picture that is searched with alone; see `pool3.search.pictures`.
-            engine = cached_engine(
-                model.model_id, lambda: graph.value, precision="float32", threads=1
-            )
-            extract(
-                _inputs(batches),
-                model=engine,
-                append=lambda batch: made.append(_query_rows(batch, model)),
-                context=RowContext(
-                    run_id="",
-                    model_id=model.model_id,
-                    engine=engine.name,
-                    precision=engine.precision,
-                    dimension=model.dimension,
-                    schema=FEATURE_SCHEMA,
-                ),
-                decoder=decoder,
-                reuse=ContentReuse(None, None),
-                batch_size=_BATCH,
-                max_bytes=DecodeLimits().max_bytes,
-            )
-        yield from made
+        return queries_of_pictures(batches, model, lambda: graph.value)
 
     return run
+
+
+def queries_of_pictures(
+    batches: Batches, model: QueryModel, read_graph: Callable[[], bytes]
+) -> Batches:
+    """Yield rows of `PICTURE_SCHEMA` as queries, whose ids are the uris."""
+    queries: list[pa.RecordBatch] = []
+    with DecodePool(processes=1, size=model.input_size, resize=model.resize) as decoder:
+        # In float32, as a search with one picture does; see `pool3.search.pictures`.
+        engine = cached_engine(model.model_id, read_graph, precision="float32", threads=1)
+        extract(
+            _inputs(batches),
+            model=engine,
+            append=lambda batch: queries.append(_query_rows(batch, model)),
+            context=RowContext(
+                run_id="",
+                model_id=model.model_id,
+                engine=engine.name,
+                precision=engine.precision,
+                dimension=model.dimension,
+                schema=FEATURE_SCHEMA,
+            ),
+            decoder=decoder,
+            reuse=ContentReuse(None, None),
+            batch_size=_BATCH,
+            max_bytes=DecodeLimits().max_bytes,
+        )
+    yield from queries
 
 
 def _inputs(batches: Batches) -> Iterator[PictureInput]:
@@ -163,8 +176,6 @@ def _inputs(batches: Batches) -> Iterator[PictureInput]:
 
 
 def _query_rows(batch: pa.RecordBatch, model: QueryModel) -> pa.RecordBatch:
-    passed = pc.equal(batch.column("status"), OK).to_numpy(zero_copy_only=False)
-    kept = pa.array(np.flatnonzero(passed))
+    ids, features = batch.column("image_id"), batch.column("features")
     errors = np.array(batch.column("error").to_pylist(), dtype=object)
-    features = batch.column("features").take(kept)
-    return _checked(batch.column("image_id"), features, kept, errors, model.dimension, model.metric)
+    return _checked(ids, features, _is_ok(batch), errors, model.dimension, model.metric)

@@ -1,4 +1,4 @@
-"""The first pass of build-index: what can be indexed, and the sums that PCA is fitted from."""
+"""The first pass of build-index: counts of usable rows, the sums that PCA needs, sample queries."""
 
 from __future__ import annotations
 
@@ -18,52 +18,65 @@ ID_SCHEMA = T.StructType([T.StructField("image_id", T.StringType(), nullable=Fal
 
 
 def scan_files(table: FeatureTable, *, dimension: int, metric: str) -> TaskFunction:
-    """Return the function that adds up the usable vectors of some files.
+    """Return the function that adds up the usable vectors of files.
 
     Its summary is a `SkippedRows` as a dict and the length of a `Gram` in bytes (8 d^2); its
-    payload that and a `SamplePicker`.
+    payload is the `Gram`, followed by a `SamplePicker`.
     """
 
     def run(batches: Batches) -> Batches:
-        skipped_rows = SkippedRows()
-        gram = Gram(metric, dimension)
-        picker = SamplePicker(dimension)
-        for file in files_of(batches):
-            for rows in usable_rows(
-                table, file, dimension=dimension, metric=metric, skipped_rows=skipped_rows
-            ):
-                gram.add(rows.vectors)
-                picker.add(rows.ids.to_pylist(), rows.vectors)
-        sums = gram.to_bytes()
-        facts = {"skipped_rows": skipped_rows.as_dict(), "gram_bytes": len(sums)}
-        yield summary(facts, sums + picker.to_bytes())
+        yield scan_summary(scanned_files(batches, table, dimension, metric))
 
     return run
 
 
 def list_ids(table: FeatureTable) -> TaskFunction:
-    """Return the function that yields the ids of some files, as rows of `ID_SCHEMA`."""
+    """Return the function that yields the ids of files, as rows of `ID_SCHEMA`."""
 
     def run(batches: Batches) -> Batches:
-        for file in files_of(batches):
-            for batch in table.read(file, ["image_id"]):
-                ids = batch.column(0).cast(pa.string()).drop_null()
-                yield pa.RecordBatch.from_arrays([ids], ["image_id"])
+        return table_ids(batches, table)
 
     return run
 
 
+def table_ids(batches: Batches, table: FeatureTable) -> Batches:
+    """Yield the ids of files that are not null."""
+    for file in files_of(batches):
+        for batch in table.read(file, ["image_id"]):
+            ids = batch.column(0).cast(pa.string()).drop_null()
+            yield pa.RecordBatch.from_arrays([ids], ["image_id"])
+
+
 @dataclass(frozen=True)
 class Scanned:
-    """What the first pass found: sums for the PCA, what cannot be indexed, the sample queries."""
+    """Result of the first pass: sums for the PCA, rows that cannot be indexed, sample queries."""
 
     gram: Gram
     skipped_rows: SkippedRows
     picker: SamplePicker
 
 
+def scanned_files(batches: Batches, table: FeatureTable, dimension: int, metric: str) -> Scanned:
+    """Add up the usable vectors of files."""
+    scanned = Scanned(Gram(metric, dimension), SkippedRows(), SamplePicker(dimension))
+    for file in files_of(batches):
+        for rows in usable_rows(
+            table, file, dimension=dimension, metric=metric, skipped_rows=scanned.skipped_rows
+        ):
+            scanned.gram.add(rows.vectors)
+            scanned.picker.add(rows.ids.to_pylist(), rows.vectors)
+    return scanned
+
+
+def scan_summary(scanned: Scanned) -> pa.RecordBatch:
+    """Return the summary of a task, which `merged` reads."""
+    sums = scanned.gram.to_bytes()
+    values = {"skipped_rows": scanned.skipped_rows.as_dict(), "gram_bytes": len(sums)}
+    return summary(values, sums + scanned.picker.to_bytes())
+
+
 def merged(summaries: list[dict[str, Any]], *, metric: str, dimension: int) -> Scanned:
-    """Add up what the tasks of `scan_files` returned, in the order of their partitions."""
+    """Add up the summaries of `scan_files`, in the order of their partitions."""
     whole = Scanned(Gram(metric, dimension), SkippedRows(), SamplePicker(dimension))
     for task in summaries:
         payload, length = task.pop("payload"), task["gram_bytes"]

@@ -1,16 +1,15 @@
-"""A distributed search: each task searches a group of shards; the answers are merged by query."""
+"""Distributed search: each task searches a group of shards; other tasks merge the answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark import TaskContext
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -22,9 +21,9 @@ from pool3.search.group import GroupAnswer, GroupSearch, merge_answers, shard_gr
 from pool3.storage.names import part_name
 from pool3.storage.result_table import ResultWriter
 from udfs.queries import NOT_OK
-from udfs.tasks import Batches, TaskFunction, summary
+from udfs.tasks import Batches, Broadcast, TaskFunction, partition_number, summary
 
-#: The answer of one group of shards to one query; a query without a vector passes with its error.
+#: The answer of one group of shards to one query; a query without a vector keeps its error.
 GROUP_ANSWER_SCHEMA = pa.schema(
     [
         pa.field("query_id", pa.string()),
@@ -55,7 +54,7 @@ _ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class GroupedSnapshot:
-    """A snapshot whose shards are searched in groups, each by tasks of its own; broadcast.
+    """A snapshot whose shards are searched in groups, each by other tasks; broadcast.
 
     Attributes
     ----------
@@ -80,28 +79,31 @@ class GroupedSnapshot:
         return ShardReader(self.snapshot.shard(number))
 
 
-def search_group(index: Any, effort: Effort) -> TaskFunction:
+def search_group(index: Broadcast[GroupedSnapshot], effort: Effort) -> TaskFunction:
     """Return the function that searches one group of shards, yielding `GROUP_ANSWER_SCHEMA`.
 
     Parameters
     ----------
     index
-        Spark broadcast of a `GroupedSnapshot`.
+        The index.
     effort
-        How far to look in the whole index.
+        The effort of a search in the whole index.
     """
 
     def run(batches: Batches) -> Batches:
-        search: GroupSearch | None = None
-        for batch in batches:
-            for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist()
-                if search is None:
-                    search = index.value.search(rows[0]["group"])
-                answer_rows = [_answer_row(search, row, effort) for row in rows]
-                yield pa.RecordBatch.from_pylist(answer_rows, schema=GROUP_ANSWER_SCHEMA)
+        return answers_of_group(batches, index.value, effort)
 
     return run
+
+
+def answers_of_group(batches: Batches, index: GroupedSnapshot, effort: Effort) -> Batches:
+    """Search one group of shards with rows of queries, all of which have that group."""
+    search: GroupSearch | None = None
+    for rows in _row_blocks(batches):
+        if search is None:
+            search = index.search(rows[0]["group"])
+        answer_rows = [_answer_row(search, row, effort) for row in rows]
+        yield pa.RecordBatch.from_pylist(answer_rows, schema=GROUP_ANSWER_SCHEMA)
 
 
 def _answer_row(search: GroupSearch, row: dict[str, Any], effort: Effort) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def _answer_row(search: GroupSearch, row: dict[str, Any], effort: Effort) -> dic
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerSettings:
-    """Where answers are written, and what stands in each row."""
+    """Where answers are written, the values that all rows share, and the effort of the search."""
 
     table_uri: str
     run_id: str
@@ -132,34 +134,40 @@ class AnswerSettings:
 def write_answers(settings: AnswerSettings) -> TaskFunction:
     """Return the function that merges the group answers to each query and stores its hits.
 
-    Its summary has ``file``, None without rows, ``ok``, and a `SkippedRows` as a dict.
+    Its summary has ``file``, None without rows, ``ok``, the number of answered queries, and a
+    `SkippedRows` as a dict.
     """
 
     def run(batches: Batches) -> Batches:
-        skipped_rows, n_answered = SkippedRows(), 0
-        context = TaskContext.get()
-        name = part_name(settings.run_id, context.partitionId() if context is not None else 0)
-        with ResultWriter(settings.table_uri, name, ANSWER_SCHEMA) as writer:
-            rows: list[tuple[str, int, str, float]] = []
-            for query_id, hits in answers(batches, settings.effort, skipped_rows):
-                n_answered += 1
-                rows += [(query_id, rank, *hit) for rank, hit in enumerate(hits, start=1)]
-                if len(rows) >= _ROWS_AT_ONCE * settings.effort.k:
-                    writer.append(_table(rows, settings))
-                    rows = []
-            writer.append(_table(rows, settings))
-            file = writer.finish()
-        stored = None if file is None else file.as_dict()
-        yield summary({"file": stored, "ok": n_answered, **skipped_rows.as_dict()})
+        return stored_answers(batches, settings, partition_number())
 
     return run
+
+
+def stored_answers(batches: Batches, settings: AnswerSettings, partition: int) -> Batches:
+    """Merge the group answers of one partition, store the hits as a file, and yield the summary."""
+    skipped_rows, n_answered = SkippedRows(), 0
+    name = part_name(settings.run_id, partition)
+    with ResultWriter(settings.table_uri, name, ANSWER_SCHEMA) as writer:
+        rows: list[tuple[str, int, str, float]] = []
+        for query_id, hits in answers(batches, settings.effort, skipped_rows):
+            n_answered += 1
+            rows += [(query_id, rank, *hit) for rank, hit in enumerate(hits, start=1)]
+            if len(rows) >= _ROWS_AT_ONCE * settings.effort.k:
+                writer.append(_table(rows, settings))
+                rows = []
+        writer.append(_table(rows, settings))
+        file = writer.finish()
+    stored = None if file is None else file.as_dict()
+    yield summary({"file": stored, "ok": n_answered, **skipped_rows.as_dict()})
 
 
 def answers(
     batches: Batches, effort: Effort, skipped_rows: SkippedRows
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Yield each query's id and its nearest, and count those that could not be searched with."""
-    for query_id, rows in groupby(_rows(batches), key=itemgetter("query_id")):
+    """Yield each query's id and hits; count the queries without a vector in `skipped_rows`."""
+    all_rows = chain.from_iterable(_row_blocks(batches))
+    for query_id, rows in groupby(all_rows, key=itemgetter("query_id")):
         group_answers = []
         for row in rows:
             if row["error"] == NOT_OK:
@@ -172,10 +180,11 @@ def answers(
             yield query_id, merge_answers(group_answers, effort)
 
 
-def _rows(batches: Batches) -> Iterator[dict[str, Any]]:
+def _row_blocks(batches: Batches) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows in blocks, since a batch of them as Python objects would need much memory."""
     for batch in batches:
         for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-            yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
+            yield batch.slice(start, _ROWS_AT_ONCE).to_pylist()
 
 
 def _group_answer(row: dict[str, Any]) -> GroupAnswer:

@@ -115,7 +115,7 @@ def rows_of_file(
         file,
         dimension=dimension,
         metric=metric,
-        skipped_rows=SkippedRows(),  # already counted by `udfs.scan`
+        skipped_rows=SkippedRows(),  # an earlier pass counted them
         carried=carried,
     ):
         yield assigned_rows(rows.ids, rows.vectors, rows.metadata, n_shards)
