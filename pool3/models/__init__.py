@@ -1,4 +1,4 @@
-"""Where weights come from, and the one form that all of them become: a model directory."""
+"""Models: weights from any source, converted to one format, the model directory."""
 
 from pool3.models.directory import ModelDirectory, copy_model, read_model
 from pool3.models.load import load_model

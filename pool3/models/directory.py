@@ -1,7 +1,7 @@
 """The model directory: ``weights.safetensors``, ``graph.pb`` and ``model.json``.
 
-Every source of weights becomes this form, and every engine runs its graph. The graph and the
-weights are read when they are first asked for, checked against the sums in ``model.json``.
+Every source of weights is converted to this format, and every engine runs its graph. The graph and
+the weights are read on first use and verified with the checksums in ``model.json``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pool3.models.graph.freeze import FEATURES, frozen_graph
 from pool3.models.graph.graphdef import check_ops
 
 FORMAT_VERSION = 2
-"""Version 2 added ``variant``; a directory of version 1 has the usual one."""
+"""Version 2 added ``variant``; a directory of version 1 has the standard variant."""
 READABLE = (1, 2)
 RESIZE = "pil-bilinear"
-"""How pictures are brought to the input size; a name that `pool3.images.decode` knows."""
+"""How pictures are resized to the input size, one of `pool3.images.decode.RESIZES`."""
 
 _GRAPH, _WEIGHTS, _JSON = "graph.pb", "weights.safetensors", "model.json"
-_FACTS: dict[str, type] = {
+_FIELDS: dict[str, type] = {
     "model_id": str,
     "feature_dimension": int,
     "feature_node": str,
@@ -51,44 +51,44 @@ def model_id_of(
     feature_node: str,
     resize: str,
     input_size: int,
-    variant: inception.Variant = inception.USUAL,
+    variant: inception.Variant = inception.STANDARD,
 ) -> str:
-    """Give the id of a model by its content, 64 hexadecimal digits.
+    """Return the id of a model, a hash of its content: 64 hexadecimal digits.
 
-    Neither engine, precision, serialisation nor where the weights came from are part of it.
+    It does not depend on the engine, the precision, the file format or the source of the weights.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].shape}\n".encode())
         digest.update(tensors[name].astype("<f4", copy=False).tobytes())
     digest.update(f"{feature_node} {resize} {input_size}\n".encode())
-    if variant != inception.USUAL:
+    if variant != inception.STANDARD:
         digest.update(f"{variant.last_pool} {variant.divisor} {variant.offset}\n".encode())
     return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDirectory:
-    """A model, in memory or behind a uri.
+    """A model, in memory or at a uri.
 
     Parameters
     ----------
     model_id
-        The model by its content, see `model_id_of`.
+        A hash of the content, see `model_id_of`.
     feature_dimension
-        Numbers that describe one picture.
+        Length of a feature vector.
     feature_node
-        Node of the graph that gives them.
+        The output node of the graph.
     input_size
-        Height and width of the graph's input, pixels.
+        Height and width of the input of the graph, in pixels.
     resize
-        How a picture is brought to that size, a name that `pool3.images.decode` knows.
+        How a picture is resized to that size, one of `pool3.images.decode.RESIZES`.
     source
-        Where the weights came from.
+        The source of the weights.
     notes
         Sentences that a person should read before using the model.
     variant
-        Which Inception-v3 it is.
+        The variant of Inception-v3.
     """
 
     model_id: str
@@ -98,7 +98,7 @@ class ModelDirectory:
     resize: str
     source: str
     notes: tuple[str, ...] = ()
-    variant: inception.Variant = inception.USUAL
+    variant: inception.Variant = inception.STANDARD
     _read_graph: Callable[[], bytes] = field(repr=False, compare=False)
     _read_weights: Callable[[], bytes] = field(repr=False, compare=False)
 
@@ -111,21 +111,21 @@ class ModelDirectory:
         ModelError
             If it has an op that is not allowed.
         StorageError
-            If it cannot be read, or is not what ``model.json`` says.
+            If it cannot be read or does not match ``model.json``.
         """
         graph = self._read_graph()
         check_ops(graph)
         return graph
 
     def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Read the unfolded weights by canonical name, float32.
+        """Read the weights (batch norms not folded) by canonical name, float32.
 
         Raises
         ------
         ModelError
-            If they are no safetensors.
+            If the file is not in the safetensors format.
         StorageError
-            If they cannot be read, or are not what ``model.json`` says.
+            If it cannot be read or does not match ``model.json``.
         """
         try:
             return load(self._read_weights())
@@ -135,7 +135,7 @@ class ModelDirectory:
             ) from error
 
     def write(self, uri: str) -> None:
-        """Write the directory; ``model.json`` comes last, so where it stands all is there.
+        """Write the directory; ``model.json`` comes last, so a directory that has it is complete.
 
         Parameters
         ----------
@@ -147,12 +147,12 @@ class ModelDirectory:
             name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             for name, data in contents.items()
         }
-        facts: dict[str, Any] = {"format_version": FORMAT_VERSION}
-        facts |= {name: getattr(self, name) for name in _FACTS if name != "files"}
-        facts["variant"] = self.variant.as_json()
+        fields: dict[str, Any] = {"format_version": FORMAT_VERSION}
+        fields |= {name: getattr(self, name) for name in _FIELDS if name != "files"}
+        fields["variant"] = self.variant.as_json()
         for name, data in contents.items():
             storage.put(storage.join(uri, name), data)
-        text = json.dumps(facts | {"files": files}, indent=2) + "\n"
+        text = json.dumps(fields | {"files": files}, indent=2) + "\n"
         storage.put(storage.join(uri, _JSON), text.encode())
 
 
@@ -162,15 +162,15 @@ def model_from_tensors(
     source: str,
     notes: tuple[str, ...] = (),
     resize: str = RESIZE,
-    variant: inception.Variant = inception.USUAL,
+    variant: inception.Variant = inception.STANDARD,
     input_size: int = inception.INPUT_SIZE,
 ) -> ModelDirectory:
-    """Make a model of Inception-v3's canonical tensors.
+    """Make a model from the canonical tensors of Inception-v3.
 
     Parameters
     ----------
     tensors
-        Every tensor of `inception.tensor_shapes`, float32.
+        All tensors of `inception.tensor_shapes`, float32.
     source, notes, resize, variant, input_size
         As in `ModelDirectory`.
     """
@@ -196,7 +196,7 @@ def model_from_tensors(
 
 
 def is_model(uri: str) -> bool:
-    """Tell whether a model directory stands at `uri`."""
+    """Return whether there is a model directory at `uri`."""
     return storage.exists(storage.join(uri, _JSON))
 
 
@@ -206,73 +206,73 @@ def read_model(uri: str) -> ModelDirectory:
     Parameters
     ----------
     uri
-        Where it stands.
+        The directory.
 
     Raises
     ------
     ModelError
-        If there is none, its ``model.json`` is damaged, or its format is newer than this release.
+        If it does not exist, its ``model.json`` is damaged, or its format is unknown.
     """
     uri = storage.canonical_uri(uri)
-    facts = _facts(uri)
-    files = facts.pop("files")
-    facts["notes"] = tuple(facts["notes"])
+    fields = _read_fields(uri)
+    files = fields.pop("files")
+    fields["notes"] = tuple(fields["notes"])
     return ModelDirectory(
-        **facts,
-        _read_graph=lambda: _verified(uri, files, _GRAPH),
-        _read_weights=lambda: _verified(uri, files, _WEIGHTS),
+        **fields,
+        _read_graph=lambda: _read_verified(uri, files, _GRAPH),
+        _read_weights=lambda: _read_verified(uri, files, _WEIGHTS),
     )
 
 
 def copy_model(source_uri: str, target_uri: str) -> None:
-    """Copy a model directory, checked on the way; one that stands there already is left alone."""
+    """Copy a model directory and verify its files; does nothing if the target exists."""
     if not is_model(target_uri):
         read_model(source_uri).write(target_uri)
 
 
-def _facts(uri: str) -> dict[str, Any]:
-    where = storage.join(uri, _JSON)
+def _read_fields(uri: str) -> dict[str, Any]:
+    json_uri = storage.join(uri, _JSON)
     try:
-        facts = json.loads(storage.fetch(where))
+        fields = json.loads(storage.fetch(json_uri))
     except NotFound as error:
         raise ModelError(
             f"expected a model directory with a {_JSON}, found none in {uri}"
         ) from error
     except ValueError as error:
-        raise ModelError(f"expected JSON in {where}, found none: {error}") from error
-    version = facts.get("format_version") if isinstance(facts, dict) else None
+        raise ModelError(f"expected JSON in {json_uri}, found none: {error}") from error
+    version = fields.get("format_version") if isinstance(fields, dict) else None
     if version not in READABLE:
         raise ModelError(
-            f"expected format_version {' or '.join(map(str, READABLE))} in {where}, "
-            f"found {version!r}; "
-            "a newer release of pool3 may read it"
+            f"expected format_version {' or '.join(map(str, READABLE))} in {json_uri}, "
+            f"found {version!r}; a newer release of pool3 may read it"
         )
-    for name, kind in _FACTS.items():
-        if not isinstance(facts.get(name), kind):
+    for name, kind in _FIELDS.items():
+        if not isinstance(fields.get(name), kind):
             raise ModelError(
-                f"expected {name!r} in {where} to be {kind.__name__}, found {facts.get(name)!r}"
+                f"expected {name!r} in {json_uri} to be {kind.__name__}, found {fields.get(name)!r}"
             )
-    return {name: facts[name] for name in _FACTS} | {"variant": _variant(facts, where)}
+    variant = _variant_of(fields, json_uri)
+    return {name: fields[name] for name in _FIELDS} | {"variant": variant}
 
 
-def _variant(facts: dict[str, Any], where: str) -> inception.Variant:
-    if facts["format_version"] == 1:
-        return inception.USUAL
+def _variant_of(fields: dict[str, Any], json_uri: str) -> inception.Variant:
+    if fields["format_version"] == 1:
+        return inception.STANDARD
     try:
-        return inception.Variant.from_json(facts["variant"])
+        return inception.Variant.from_json(fields["variant"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"expected the variant of the network in {where}: {error!r}") from error
+        raise ModelError(f"expected the variant of the network in {json_uri}: {error!r}") from error
 
 
 def with_resize(model: ModelDirectory, resize: str) -> ModelDirectory:
-    """Give the same model for pictures that are resized in another way, under an id of its own.
+    """Return the model with another resize of its pictures, which has another id.
 
     Raises
     ------
     UsageError
-        If there is no such resize.
+        If the resize is unknown.
     ModelError
-        If the model's weights are not those of an Inception-v3.
+        If the weights are not those of an Inception-v3.
     """
     if resize not in RESIZES:
         raise UsageError(f"expected a resize of {', '.join(RESIZES)}, found {resize!r}")
@@ -294,9 +294,10 @@ def with_resize(model: ModelDirectory, resize: str) -> ModelDirectory:
     )
 
 
-def _verified(uri: str, files: dict[str, Any], name: str) -> bytes:
+def _read_verified(uri: str, files: dict[str, Any], name: str) -> bytes:
     entry = files.get(name)
     if not isinstance(entry, dict) or not {"sha256", "bytes"} <= entry.keys():
         raise ModelError(f"expected the sha256 and bytes of {name} in {_JSON} of {uri}, found none")
-    where = storage.join(uri, name)
-    return storage.verified_bytes(where, sha256=entry["sha256"], size=entry["bytes"])
+    return storage.verified_bytes(
+        storage.join(uri, name), sha256=entry["sha256"], size=entry["bytes"]
+    )

@@ -1,8 +1,8 @@
 """Inception-v3 up to its average pool, as data.
 
-Scopes are those of TensorFlow's slim (its historical oddities included, such as the 3x3 kernel that
-is called ``Conv2d_1a_1x1``), layers stand in the order in which Keras creates them. This module
-holds no weights and builds no graph: `LAYERS` is what every reader and writer walks over.
+Scopes are named as in TensorFlow's slim, including its historical mistakes such as the 3x3 kernel
+called ``Conv2d_1a_1x1``. Layers are in the order in which Keras creates them. This module contains
+no weights and builds no graph: readers and writers iterate over `LAYERS`.
 
 Reference: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016.
 """
@@ -22,25 +22,25 @@ EPSILON = 0.001
 """Added to the moving variance by every batch norm."""
 
 STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
-"""The tensors of one batch norm, each float32 ``(out,)``."""
+"""The tensors of a batch norm, each float32 ``(out,)``."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One step of the network; a ``conv`` is followed by its batch norm and a ReLU.
+    """One layer of the network; a ``conv`` includes its batch norm and ReLU.
 
     Parameters
     ----------
     name
         Canonical scope, such as ``Mixed_7c/Branch_3/Conv2d_0b_1x1``.
     kind
-        What the step does.
+        The operation.
     inputs
-        Names of the layers (or `INPUT`) that it reads.
+        Names of its input layers (or `INPUT`).
     kernel
         Height and width of the window; ``(0, 0)`` for a concatenation.
     channels_in, channels
-        Channels that it reads and gives.
+        Channels of its input and of its output.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Step:
-    """A convolution (``channels`` > 0) or a pool, before its inputs are known."""
+    """A convolution (``channels`` > 0) or a pool, before its inputs are determined."""
 
     name: str
     channels: int
@@ -70,7 +70,7 @@ class _Step:
 
 
 _Branch = tuple["_Step | tuple[_Step, ...]", ...]
-"""Steps one after another; a tuple in the last place stands side by side and is concatenated."""
+"""Steps in sequence; a tuple at the end holds parallel steps, whose outputs are concatenated."""
 
 
 def _conv(name: str, channels: int, height: int, width: int) -> _Step:
@@ -165,8 +165,8 @@ _BLOCKS: dict[str, tuple[_Branch, ...]] = {
 }
 
 
-class _Walk:
-    """Turns steps into layers: knows the channels of each layer so far."""
+class _LayerBuilder:
+    """Turns steps into layers; `channels` has the output channels of each layer so far."""
 
     def __init__(self) -> None:
         self.layers: list[Layer] = []
@@ -174,15 +174,15 @@ class _Walk:
 
     def step(self, scope: str, step: _Step, source: str) -> str:
         kind: Kind = "conv" if step.channels else "max_pool" if step.stride == 2 else "average_pool"
-        given = self.channels[source]
+        channels_in = self.channels[source]
         return self._add(
             Layer(
                 name=scope + step.name,
                 kind=kind,
                 inputs=(source,),
                 kernel=step.kernel,
-                channels_in=given,
-                channels=step.channels or given,
+                channels_in=channels_in,
+                channels=step.channels or channels_in,
                 stride=step.stride,
                 padding=step.padding,
             )
@@ -207,22 +207,23 @@ class _Walk:
         return layer.name
 
 
-def _walk() -> tuple[Layer, ...]:
-    walk = _Walk()
-    source = walk.branch("", _STEM, INPUT)
+def _build_layers() -> tuple[Layer, ...]:
+    builder = _LayerBuilder()
+    source = builder.branch("", _STEM, INPUT)
     for block, branches in _BLOCKS.items():
         sources = [
-            walk.branch(f"{block}/Branch_{i}/", branch, source) for i, branch in enumerate(branches)
+            builder.branch(f"{block}/Branch_{i}/", branch, source)
+            for i, branch in enumerate(branches)
         ]
-        source = walk.concat(f"{block}/concat", sources)
-    return tuple(walk.layers)
+        source = builder.concat(f"{block}/concat", sources)
+    return tuple(builder.layers)
 
 
-LAYERS: tuple[Layer, ...] = _walk()
-"""Every layer in Keras' creation order, which is also an order of execution."""
+LAYERS: tuple[Layer, ...] = _build_layers()
+"""All layers in Keras' creation order, which is also an order of execution."""
 
 LAST_POOL = "Mixed_7c/Branch_3/AvgPool_0a_3x3"
-"""The one pool in which trainings differ: the network of 2015 takes the maximum there."""
+"""The only pool that differs between trainings: a max pool in the network of 2015."""
 
 CONVOLUTIONS: tuple[Layer, ...] = tuple(layer for layer in LAYERS if layer.kind == "conv")
 """The 94 convolutions in Keras' creation order: ``conv2d``, ``conv2d_1``, ..."""
@@ -230,15 +231,15 @@ CONVOLUTIONS: tuple[Layer, ...] = tuple(layer for layer in LAYERS if layer.kind 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What differs between trainings of the network, its weights aside.
+    """What differs between trainings of the network besides the weights.
 
     Parameters
     ----------
     last_pool
-        What the pool `LAST_POOL` does.
+        The operation of `LAST_POOL`.
     divisor, offset
-        The first convolution sees ``pixel / divisor - offset``, for pixels of 0 to 255; one number
-        each, or one for each of red, green and blue.
+        The input of the first convolution is ``pixel / divisor - offset``, for pixels of 0 to 255.
+        Each has one value, or one each for red, green and blue.
     """
 
     last_pool: Kind = "average_pool"
@@ -246,39 +247,45 @@ class Variant:
     offset: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        known = self.last_pool in ("average_pool", "max_pool")
-        numbers = (self.divisor, self.offset)
-        if not known or any(len(values) not in (1, 3) for values in numbers) or 0 in self.divisor:
+        is_pool = self.last_pool in ("average_pool", "max_pool")
+        lengths = {len(self.divisor), len(self.offset)}
+        if not is_pool or not lengths <= {1, 3} or 0 in self.divisor:
             raise ValueError(f"not a variant of Inception-v3: {self}")
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Every layer, as `LAYERS`."""
+        """All layers, as `LAYERS`."""
         return tuple(
             replace(layer, kind=self.last_pool) if layer.name == LAST_POOL else layer
             for layer in LAYERS
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Give the facts for ``model.json``."""
+        """Return the fields for ``model.json``."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, facts: dict[str, Any]) -> Variant:
-        """Read what `as_json` gave; raises TypeError or ValueError at anything else."""
-        numbers = {name: tuple(map(float, facts[name])) for name in ("divisor", "offset")}
-        return cls(**(facts | numbers))
+    def from_json(cls, fields: dict[str, Any]) -> Variant:
+        """Read the result of `as_json`.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If a field is missing, unknown, or has an invalid value.
+        """
+        numbers = {name: tuple(map(float, fields[name])) for name in ("divisor", "offset")}
+        return cls(**(fields | numbers))
 
 
-USUAL = Variant()
-"""The network as slim and Keras have it."""
+STANDARD = Variant()
+"""The network of slim and of Keras."""
 
 
 def convolutions_by_depth() -> tuple[Layer, ...]:
-    """Give the convolutions in the order in which a Keras model lists (and saves) its layers.
+    """Return the convolutions in the order in which a Keras model lists (and saves) its layers.
 
-    Keras sorts layers by their distance from the output, longest first, and keeps the order of
-    creation among equals. A convolution counts three: itself, its batch norm, its activation.
+    Keras sorts layers by their distance to the output, longest first, then by creation. A
+    convolution counts as three layers: itself, its batch norm and its activation.
     """
     distance: dict[str, int] = {}
     for layer in reversed(LAYERS):
@@ -289,7 +296,7 @@ def convolutions_by_depth() -> tuple[Layer, ...]:
 
 
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
-    """Give the shape of each canonical tensor: ``<scope>/kernel`` and the `STATISTICS`."""
+    """Return the shape of each canonical tensor: ``<scope>/kernel`` and the `STATISTICS`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in CONVOLUTIONS:
         shapes[f"{layer.name}/kernel"] = layer.kernel_shape

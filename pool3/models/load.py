@@ -1,4 +1,4 @@
-"""What ``--model`` and ``--source`` may name, and how it becomes a model."""
+"""Loads a model from what ``--model`` or ``--source`` names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pool3.models.directory import ModelDirectory, is_model, read_model, with_re
 log = logging.getLogger(__name__)
 
 MAX_WEIGHTS_BYTES = 2 << 30
-"""Two GiB: Inception-v3 with its top and an optimizer's state has about 300 MB."""
+"""Inception-v3 with its top and the state of an optimizer has about 300 MB."""
 
 
 def load_model(
@@ -27,25 +27,27 @@ def load_model(
     Parameters
     ----------
     source
-        ``imagenet`` (Keras' own download), ``seeded``, or the path or uri of a file of
-        Inception-v3 or of a folder: a Keras ``.keras`` or ``.h5`` file or SavedModel, a frozen
-        ``.pb``, a checkpoint (of one file, or named by its ``.index`` or its prefix), a tar of one
-        of these, a model directory. Files are known by their contents.
+        ``imagenet`` (downloaded by Keras), ``seeded``, or the path or uri of Inception-v3 weights:
+        a Keras ``.keras`` or ``.h5`` file or SavedModel, a frozen ``.pb``, a checkpoint (a single
+        file, its ``.index`` file or its prefix), a tar of one of these, or a model directory.
+        Files are recognised by their content.
     resize
-        How pictures are resized instead of as that source was used with; a name that
-        `pool3.images.decode` knows.
+        How pictures are resized, one of `pool3.images.decode.RESIZES`, instead of the resize that
+        belongs to the source.
     input_tensor, output_tensor
-        In a frozen graph, where pictures come in and which tensor is the feature, where these
-        are not found by structure.
+        Only for a frozen graph: the tensors of the pictures and of the features, if they are not
+        recognised by structure.
 
     Raises
     ------
     UsageError
-        If it is none of these or cannot be had; `ModelError` if it holds something else.
+        If it is none of these or is not available.
+    ModelError
+        If it does not contain Inception-v3.
     """
     if resize is not None and resize not in RESIZES:
         raise UsageError(f"expected a resize of {', '.join(RESIZES)}, found {resize!r}")
-    model = _loaded(source, input_tensor, output_tensor)
+    model = _load(source, input_tensor, output_tensor)
     if resize is not None:
         model = with_resize(model, resize)
     log.info("model %s from %s", model.model_id, model.source)
@@ -54,7 +56,7 @@ def load_model(
     return model
 
 
-def _loaded(source: str, input_tensor: str | None, output_tensor: str | None) -> ModelDirectory:
+def _load(source: str, input_tensor: str | None, output_tensor: str | None) -> ModelDirectory:
     if source not in ("seeded", "imagenet"):
         uri = storage.canonical_uri(source)
         if storage.exists(uri) and not uri.endswith(".index"):
@@ -65,7 +67,7 @@ def _loaded(source: str, input_tensor: str | None, output_tensor: str | None) ->
                 data, source=uri, input_tensor=input_tensor, output_tensor=output_tensor
             )
     if input_tensor is not None or output_tensor is not None:
-        raise ModelError(f"tensors can be named in a frozen graph alone, {source} is none")
+        raise ModelError(f"tensors can be named only for a frozen graph, and {source} is none")
     if source == "seeded":
         from pool3.models.sources.seeded import seeded_model  # noqa: PLC0415
 
@@ -74,11 +76,11 @@ def _loaded(source: str, input_tensor: str | None, output_tensor: str | None) ->
         from pool3.models.sources.imagenet import imagenet_model  # noqa: PLC0415
 
         return imagenet_model()
-    return _of_several_files(source, uri)
+    return _load_directory(source, uri)
 
 
-def _of_several_files(source: str, uri: str) -> ModelDirectory:
-    """Read a model directory, a SavedModel, or a checkpoint of an index and its data."""
+def _load_directory(source: str, uri: str) -> ModelDirectory:
+    """Load a model directory, a SavedModel, or a checkpoint with an index and data files."""
     if is_model(uri):
         return read_model(uri)
     if storage.exists(storage.join(uri, "saved_model.pb")):
@@ -86,24 +88,24 @@ def _of_several_files(source: str, uri: str) -> ModelDirectory:
     else:
         prefix = uri.removesuffix(".index")
     if not storage.exists(prefix + ".index"):
-        found = "none of these in" if storage.is_directory(uri) else "no file or folder"
+        problem = "none of these in" if storage.is_directory(uri) else "no file or folder"
         raise UsageError(
             "expected a model of imagenet, seeded, a Keras file (.keras or .h5) or SavedModel, a "
             "frozen graph (.pb), a checkpoint, a tar of one of these or a model directory (with a "
-            f"model.json), found {found} {source!r}"
+            f"model.json), found {problem} {source!r}"
         )
-    return _checkpoint(prefix, source=uri)
+    return _load_checkpoint(prefix, source=uri)
 
 
-def _checkpoint(prefix: str, *, source: str) -> ModelDirectory:
+def _load_checkpoint(prefix: str, *, source: str) -> ModelDirectory:
     from pool3.models.sources.detect import checkpoint_model  # noqa: PLC0415
 
     folder, _, name = prefix.rpartition("/")
-    wanted = (f"{prefix}.index", f"{prefix}.data-")
-    found = [item for item in storage.list_objects(folder) if item.uri.startswith(wanted)]
-    if sum(item.size for item in found) > MAX_WEIGHTS_BYTES:
+    beginnings = (f"{prefix}.index", f"{prefix}.data-")
+    objects = [item for item in storage.list_objects(folder) if item.uri.startswith(beginnings)]
+    if sum(item.size for item in objects) > MAX_WEIGHTS_BYTES:
         raise ModelError(f"expected {source} to have {MAX_WEIGHTS_BYTES} bytes at most")
-    files = {storage.name_of(item.uri): storage.fetch(item.uri) for item in found}
+    files = {storage.name_of(item.uri): storage.fetch(item.uri) for item in objects}
     if len(files) < 2:
         raise ModelError(f"expected {name}.data-… beside {prefix}.index, found none")
     return checkpoint_model(files, source=source)

@@ -1,4 +1,4 @@
-"""TensorFlow, imported where it is needed and quietly."""
+"""Imports TensorFlow on demand, without its messages on stderr."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def import_tensorflow() -> Any:
-    """Import TensorFlow, quietly unless the environment asks otherwise.
+    """Import TensorFlow; ``TF_CPP_MIN_LOG_LEVEL`` controls its log, by default errors only.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def import_tensorflow() -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        with _native_stderr_held_back():
+        with _native_stderr_as_debug_log():
             import tensorflow  # noqa: PLC0415
     except ImportError as error:
         raise EngineMissing(
@@ -36,22 +36,22 @@ def import_tensorflow() -> Any:
 
 
 @contextmanager
-def _native_stderr_held_back() -> Iterator[None]:
-    """Turn what native code writes to stderr into debug lines of the log.
+def _native_stderr_as_debug_log() -> Iterator[None]:
+    """Log what native code writes to stderr as debug lines.
 
-    TensorFlow says on import, before its own log settings count, that oneDNN is on.
+    On import, before its log settings take effect, TensorFlow writes that oneDNN is on.
     """
     if "tensorflow" in sys.modules:
         yield
         return
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            written.seek(0)
-            for line in written.read().decode(errors="replace").splitlines():
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            captured.seek(0)
+            for line in captured.read().decode(errors="replace").splitlines():
                 log.debug("%s", line)

@@ -1,1 +1,1 @@
-"""TensorFlow graphs: checked, read, matched and frozen."""
+"""Checks, reads, matches and writes TensorFlow graphs."""

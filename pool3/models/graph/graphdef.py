@@ -1,9 +1,9 @@
 """TensorFlow's GraphDef as protocol buffers, without TensorFlow.
 
-Only the fields that a frozen graph needs are described here, in a descriptor pool of our own, so
-that the messages neither need TensorFlow nor collide with its own; fields that are not described
-survive a round trip as unknown fields. A GraphDef is a program: `check_ops` refuses any that could
-do more than arithmetic on its input.
+The messages describe only the fields that a frozen graph needs; other fields survive a round trip
+as unknown fields. They are in a separate descriptor pool, so they do not collide with those of
+TensorFlow. A GraphDef is a program: `check_ops` rejects a graph that could do more than arithmetic
+on its input.
 
 Reference: ``tensorflow/core/framework/{graph,node_def,attr_value,tensor,tensor_shape}.proto``.
 """
@@ -38,7 +38,7 @@ ALLOWED_OPS = frozenset(
 """Pure arithmetic: no files, no network, no state, no calls."""
 
 PRODUCER = 2000
-"""GraphDef version written; the ops in use have not changed for many versions on either side."""
+"""GraphDef version to write; the ops in use have not changed in many versions before and after."""
 
 _DTYPES = {"float32": 1, "uint8": 4, "int32": 3}
 _PACKAGE = "pool3.graphdef"
@@ -52,7 +52,7 @@ _SCALARS = {
     "double": _Field.TYPE_DOUBLE,
     "bool": _Field.TYPE_BOOL,
 }
-# message -> field -> (number, type); "*" repeats. Enums are int32 on the wire.
+# message -> field -> (number, type); "*" marks a repeated field. Enums are int32 on the wire.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Dim": {"size": (1, "int64")},
     "Shape": {"dim": (2, "*Dim"), "unknown_rank": (3, "bool")},
@@ -91,11 +91,9 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 }
 
 
-def _describe(
-    described: descriptor_pb2.DescriptorProto, fields: dict[str, tuple[int, str]]
-) -> None:
+def _add_fields(target: descriptor_pb2.DescriptorProto, fields: dict[str, tuple[int, str]]) -> None:
     for name, (number, kind) in fields.items():
-        field = described.field.add(name=name, number=number)
+        field = target.field.add(name=name, number=number)
         field.label = _Field.LABEL_REPEATED if kind.startswith("*") else _Field.LABEL_OPTIONAL
         single = kind.removeprefix("*")
         if single in _SCALARS:
@@ -109,36 +107,37 @@ def _graph_class() -> type[Any]:
     file = descriptor_pb2.FileDescriptorProto(
         name="pool3/graphdef.proto", package=_PACKAGE, syntax="proto3"
     )
-    described = {name: file.message_type.add(name=name) for name in _MESSAGES}
+    messages = {name: file.message_type.add(name=name) for name in _MESSAGES}
     for name, fields in _MESSAGES.items():
-        _describe(described[name], fields)
-    described["Attribute"].oneof_decl.add(name="value")
-    for field in described["Attribute"].field:
+        _add_fields(messages[name], fields)
+    messages["Attribute"].oneof_decl.add(name="value")
+    for field in messages["Attribute"].field:
         field.oneof_index = 0
-    entry = described["Node"].nested_type.add(name="AttrEntry")
+    entry = messages["Node"].nested_type.add(name="AttrEntry")
     entry.options.map_entry = True
-    _describe(entry, {"key": (1, "string"), "value": (2, "Attribute")})
+    _add_fields(entry, {"key": (1, "string"), "value": (2, "Attribute")})
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Graph"))
 
 
 GraphDef: type[Any] = _graph_class()
-"""The message class; its instances have ``node``, ``library`` and ``versions``."""
+"""The message class, with the fields ``node``, ``library`` and ``versions``."""
 
 
 class GraphWriter:
-    """Adds nodes to a GraphDef one after another and gives its bytes."""
+    """Writes a GraphDef node by node."""
 
     def __init__(self) -> None:
         self._graph = GraphDef()
         self._graph.versions.producer = PRODUCER
 
     def node(self, op: str, name: str, *inputs: str, **attributes: Any) -> str:
-        """Add one node and give its name.
+        """Add a node and return its name.
 
-        A string value becomes an attribute of bytes, a NumPy dtype one of type, a tuple one of
-        a list of integers, an array a tensor (for ``Const``); a bool or an integer itself.
+        The type of a value determines the type of its attribute: str to bytes, NumPy dtype to
+        type, tuple to a list of integers, `Shape` to shape, array to tensor (for ``Const``), bool
+        and int to the same.
         """
         node = self._graph.node.add(name=name, op=op, input=inputs)
         for key, value in attributes.items():
@@ -146,11 +145,11 @@ class GraphWriter:
         return name
 
     def constant(self, name: str, value: np.ndarray[Any, Any]) -> str:
-        """Add an array as a ``Const`` node and give its name."""
+        """Add an array as a ``Const`` node and return its name."""
         return self.node("Const", name, dtype=value.dtype, value=value)
 
     def serialise(self) -> bytes:
-        """Give the graph as bytes, the same for the same graph."""
+        """Return the graph as bytes; equal graphs have equal bytes."""
         return bytes(self._graph.SerializeToString(deterministic=True))
 
 
@@ -178,13 +177,13 @@ def _set_attribute(attribute: Any, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape of a placeholder; -1 is a size that is free."""
+    """The shape of a placeholder; -1 is an unknown size."""
 
     sizes: tuple[int, ...]
 
 
 def check_ops(graph: bytes) -> None:
-    """Refuse a graph that could do more than arithmetic on its input.
+    """Reject a graph that could do more than arithmetic on its input.
 
     Parameters
     ----------
@@ -194,15 +193,15 @@ def check_ops(graph: bytes) -> None:
     Raises
     ------
     ModelError
-        If it is none, has no nodes, has an op outside `ALLOWED_OPS` (the op and the node are
-        named) or carries or calls functions.
+        If the bytes are no GraphDef, or the graph has no nodes, has an op outside of `ALLOWED_OPS`
+        (the message names the op and the node), or defines or calls functions.
     """
     parsed = GraphDef()
     try:
         parsed.ParseFromString(graph)
     except message.DecodeError as error:
         raise ModelError(
-            f"expected a frozen GraphDef, found {len(graph)} bytes that are none ({error}); "
+            f"expected a frozen GraphDef, found {len(graph)} bytes of another kind ({error}); "
             "make the model directory again from its weights"
         ) from error
     if not parsed.node:

@@ -1,8 +1,8 @@
-"""Finds Inception-v3 in a graph by its structure, whatever its nodes are called.
+"""Finds Inception-v3 in a graph by its structure, whatever the names of its nodes.
 
-The walk goes back from the last concatenation: what a node reads must be what the architecture
-reads there, in the same order, with the same windows and shapes, down to the pictures. So what is
-found is the network and nothing else, and nothing beside it is looked at.
+The match starts at the last concatenation and follows the inputs back to the pictures: each node
+must have the inputs of the architecture in the same order, with the same windows and shapes. Nodes
+outside of the network are not examined.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _POOLS: dict[str, inception.Kind] = {"AvgPool": "average_pool", "MaxPool": "max_
 
 
 class Mismatch(ModelError):
-    """The graph is not the architecture at some place; `matched` convolutions were."""
+    """The graph differs from the architecture, after `matched` convolutions that did match."""
 
     def __init__(self, text: str, matched: int) -> None:
         super().__init__(text)
@@ -32,99 +32,99 @@ class Mismatch(ModelError):
 
 @dataclass
 class Match:
-    """Inception-v3 as found in a graph.
+    """Inception-v3 in a graph.
 
     Parameters
     ----------
     tensors
-        Every canonical tensor, float32.
+        All canonical tensors, float32.
     last_pool
-        What the pool `inception.LAST_POOL` does.
-    places
-        Layers, and `inception.INPUT`, to the nodes that give them.
+        The operation of `inception.LAST_POOL`.
+    nodes
+        The output node of each layer, by the name of the layer, and of `inception.INPUT`.
     """
 
     tensors: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     last_pool: inception.Kind = "average_pool"
-    places: dict[str, str] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
 
 
 def match(graph: Graph, last: str) -> Match:
-    """Match the architecture to the graph back from one tensor.
+    """Match the architecture to a graph, back from one tensor.
 
     Parameters
     ----------
     graph
         Any graph.
     last
-        The tensor that should be the last concatenation, ``[n, h, w, 2048]``.
+        The candidate for the last concatenation, ``[n, h, w, 2048]``.
 
     Raises
     ------
     Mismatch
-        At the first layer that is something else.
+        At the first layer that differs.
     """
-    found = Match(places={inception.LAYERS[-1].name: graph.past(last)})
+    result = Match(nodes={inception.LAYERS[-1].name: graph.skip_back(last)})
     for layer in reversed(inception.LAYERS):
-        if layer.name not in found.places:
-            continue  # a concatenation within another, which was taken together with that one
+        if layer.name not in result.nodes:
+            continue  # a nested concatenation, which was matched together with the outer one
         try:
-            names, sources = _sources(graph, layer, found)
-            for name, source in zip(names, sources, strict=True):
-                _place(found, name, graph.past(source))
+            names, tensors = _match_layer(graph, layer, result)
+            for name, tensor in zip(names, tensors, strict=True):
+                _set_node(result, name, graph.skip_back(tensor))
         except ModelError as error:
             raise Mismatch(
-                f"{layer.name} is not at node {found.places[layer.name]!r}: {error}",
-                len(found.tensors) // (1 + len(inception.STATISTICS)),
+                f"{layer.name} is not at node {result.nodes[layer.name]!r}: {error}",
+                len(result.tensors) // (1 + len(inception.STATISTICS)),
             ) from error
-    return found
+    return result
 
 
-def _place(found: Match, name: str, node: str) -> None:
-    known = found.places.setdefault(name, node)
-    if known != node:
-        raise ModelError(f"expected all branches to read node {known!r}, one reads {node!r}")
+def _set_node(result: Match, name: str, node: str) -> None:
+    existing = result.nodes.setdefault(name, node)
+    if existing != node:
+        raise ModelError(f"expected all branches to read node {existing!r}, one reads {node!r}")
 
 
-def _sources(
-    graph: Graph, layer: inception.Layer, found: Match
+def _match_layer(
+    graph: Graph, layer: inception.Layer, result: Match
 ) -> tuple[tuple[str, ...], list[str]]:
-    """Check one layer; gives the names of the layers before it, and where they are."""
-    name = found.places[layer.name]
+    """Match one layer; return its input layers and, in the same order, its input tensors."""
+    node = result.nodes[layer.name]
     if layer.kind == "concat":
-        expected, parts = _parts(layer), concatenated(graph, name)
-        if len(expected) != len(parts):
-            raise ModelError(f"expected {len(expected)} parts, found {len(parts)}")
-        return expected, parts
+        expected, tensors = _flat_inputs(layer), concatenated(graph, node)
+        if len(expected) != len(tensors):
+            raise ModelError(f"expected {len(expected)} inputs, found {len(tensors)}")
+        return expected, tensors
     if layer.kind != "conv":
-        return layer.inputs, [_pool(graph, layer, found)]
-    unit = read_unit(graph, name)
+        return layer.inputs, [_match_pool(graph, layer, result)]
+    unit = read_unit(graph, node)
     _check_window(layer, unit.node)
     if unit.kernel.shape != layer.kernel_shape:
         raise ModelError(f"expected a kernel {layer.kernel_shape}, found {unit.kernel.shape}")
     if unit.statistics["gamma"].shape != (layer.channels,):
         raise ModelError(f"expected {layer.channels} channels in its batch norm")
-    found.tensors[f"{layer.name}/kernel"] = unit.kernel
-    found.tensors |= {f"{layer.name}/{part}": unit.statistics[part] for part in unit.statistics}
+    result.tensors[f"{layer.name}/kernel"] = unit.kernel
+    result.tensors |= {f"{layer.name}/{name}": value for name, value in unit.statistics.items()}
     return layer.inputs, [graph.inputs(unit.node)[0]]
 
 
-def _parts(layer: inception.Layer) -> tuple[str, ...]:
-    """Layers that a concatenation joins, those of concatenations within it in their place."""
-    return tuple(
-        part
-        for name in layer.inputs
-        for part in (_parts(_BY_NAME[name]) if _BY_NAME[name].kind == "concat" else (name,))
-    )
+def _flat_inputs(layer: inception.Layer) -> tuple[str, ...]:
+    """Return the input layers of a concatenation; a nested one is replaced by its inputs."""
+    flat: list[str] = []
+    for name in layer.inputs:
+        inner = _BY_NAME[name]
+        flat += _flat_inputs(inner) if inner.kind == "concat" else [name]
+    return tuple(flat)
 
 
 def concatenated(graph: Graph, name: str, depth: int = 0) -> list[str]:
-    """Give the tensors that a node joins by channel, those of nodes within it in their place.
+    """Return the tensors that a node concatenates by channel; a nested node is replaced by its own.
 
     Raises
     ------
     ModelError
-        If it is no such node.
+        If the node is no concatenation of channels.
     """
     node = graph.node(name)
     inputs = graph.inputs(node)
@@ -134,18 +134,18 @@ def concatenated(graph: Graph, name: str, depth: int = 0) -> list[str]:
     axis = graph.constant(inputs.pop(axis_at))
     if axis is None or axis.size != 1 or int(axis.reshape(-1)[0]) not in (3, -1):
         raise ModelError(f"expected {name!r} to join channels, the last axis of four")
-    parts: list[str] = []
+    tensors: list[str] = []
     for tensor in inputs:
-        inner = graph.past(tensor)
+        inner = graph.skip_back(tensor)
         if graph.node(inner).op in ("Concat", "ConcatV2") and depth == 0:
-            parts += concatenated(graph, inner, depth + 1)
+            tensors += concatenated(graph, inner, depth + 1)
         else:
-            parts.append(tensor)
-    return parts
+            tensors.append(tensor)
+    return tensors
 
 
-def _pool(graph: Graph, layer: inception.Layer, found: Match) -> str:
-    node = graph.node(found.places[layer.name])
+def _match_pool(graph: Graph, layer: inception.Layer, result: Match) -> str:
+    node = graph.node(result.nodes[layer.name])
     kind = _POOLS.get(node.op)
     if kind is None or (kind != layer.kind and layer.name != inception.LAST_POOL):
         raise ModelError(f"expected {layer.kind}, found {node.op}")
@@ -153,7 +153,7 @@ def _pool(graph: Graph, layer: inception.Layer, found: Match) -> str:
         raise ModelError(f"expected a window of {layer.kernel}")
     _check_window(layer, node)
     if layer.name == inception.LAST_POOL:
-        found.last_pool = kind
+        result.last_pool = kind
     return graph.inputs(node)[0]
 
 

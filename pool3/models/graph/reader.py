@@ -1,7 +1,7 @@
-"""Reads a frozen GraphDef of unknown origin: its nodes, and what is constant in it.
+"""Reads a frozen GraphDef of unknown origin: its nodes and its constants.
 
-Nothing is run: constants are NumPy arrays out of the protocol buffer, and the little arithmetic
-between them (an unfolded batch norm has some) is done here, out of a short list of ops.
+The graph is not run: constants are read from the protocol buffer as NumPy arrays, and simple
+arithmetic between them (as in an unfolded batch norm) is computed here, for a short list of ops.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from pool3.models.graph.graphdef import GraphDef
 
 Array = npt.NDArray[Any]
 
-PASSED = frozenset({"CheckNumerics", "Identity", "PreventGradient", "Snapshot", "StopGradient"})
-"""Ops that give their input as it is."""
+PASS_THROUGH = frozenset(
+    {"CheckNumerics", "Identity", "PreventGradient", "Snapshot", "StopGradient"}
+)
+"""Ops that return their input unchanged."""
 
-_MOST_ELEMENTS = 1 << 28
-_DEEPEST = 40
-_STORED: dict[int, tuple[str, str]] = {
+_MAX_ELEMENTS = 1 << 28
+_MAX_DEPTH = 40
+_DTYPES: dict[int, tuple[str, str]] = {
     1: ("<f4", "float_val"),
     2: ("<f8", "double_val"),
     3: ("<i4", "int_val"),
@@ -51,12 +53,12 @@ _ARITHMETIC: dict[str, Callable[..., Array]] = {
 class Graph:
     """The nodes of a GraphDef by name.
 
-    A tensor is named as TensorFlow does, ``node:output``, or by the node alone for its first.
+    The name of a tensor is ``node:output`` as in TensorFlow, or just ``node`` for output 0.
 
     Raises
     ------
     ModelError
-        If the bytes are no GraphDef, or two nodes have one name.
+        If the bytes are no GraphDef, or two nodes have the same name.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -70,11 +72,11 @@ class Graph:
             ) from error
         self.nodes: dict[str, Any] = {node.name: node for node in parsed.node}
         if not self.nodes or len(self.nodes) != len(parsed.node):
-            raise ModelError("expected a GraphDef with nodes of different names, found none")
+            raise ModelError("expected a GraphDef whose nodes have unique names, found none")
         self._constants: dict[str, Array | None] = {}
 
     def node(self, tensor: str) -> Any:
-        """Give the node of a tensor; only first outputs are ever followed."""
+        """Return the node of a tensor, which must be its first output."""
         name, _, output = tensor.partition(":")
         if output not in ("", "0"):
             raise ModelError(f"expected the first output of a node, found {tensor!r}")
@@ -83,11 +85,11 @@ class Graph:
         return self.nodes[name]
 
     def inputs(self, node: Any) -> list[str]:
-        """Give the tensors that a node reads, those that only order it left out."""
+        """Return the input tensors of a node, without its control inputs."""
         return [name for name in node.input if not name.startswith("^")]
 
-    def past(self, tensor: str, ops: frozenset[str] = PASSED) -> str:
-        """Follow a tensor back over ops that change nothing; gives the name of a node."""
+    def skip_back(self, tensor: str, ops: frozenset[str] = PASS_THROUGH) -> str:
+        """Follow a tensor back over nodes with these ops; return the name of the node before."""
         for _ in range(len(self.nodes)):
             node = self.node(tensor)
             if node.op not in ops or not self.inputs(node):
@@ -96,18 +98,18 @@ class Graph:
         raise ModelError(f"expected a graph without loops, found one at {tensor!r}")
 
     def constant(self, tensor: str, depth: int = 0) -> Array | None:
-        """Give the value of a tensor that depends on constants alone, else None."""
-        node = self.nodes.get(self.past(tensor))
-        if node is None or depth > _DEEPEST:
+        """Return the value of a tensor that depends on constants only, else None."""
+        node = self.nodes.get(self.skip_back(tensor))
+        if node is None or depth > _MAX_DEPTH:
             return None
         if node.name not in self._constants:
-            self._constants[node.name] = self._computed(node, depth)
+            self._constants[node.name] = self._compute(node, depth)
         return self._constants[node.name]
 
-    def _computed(self, node: Any, depth: int) -> Array | None:
+    def _compute(self, node: Any, depth: int) -> Array | None:
         if node.op == "Const":
             return array_of(node)
-        operation = _cast_to(node.attr["DstT"].type) if node.op == "Cast" else None
+        operation = _cast_operation(node.attr["DstT"].type) if node.op == "Cast" else None
         operation = operation or _ARITHMETIC.get(node.op)
         if operation is None:
             return None
@@ -118,31 +120,31 @@ class Graph:
             with np.errstate(all="ignore"):
                 return operation(*values)
         except (TypeError, ValueError) as error:
-            raise ModelError(f"constants of node {node.name!r} do not fit: {error}") from error
+            raise ModelError(f"constants of node {node.name!r} do not match: {error}") from error
 
 
-def _cast_to(kind: int) -> Callable[..., Array] | None:
-    if kind not in _STORED or kind == _BFLOAT16:
+def _cast_operation(kind: int) -> Callable[..., Array] | None:
+    if kind not in _DTYPES or kind == _BFLOAT16:
         return None
-    return lambda value: value.astype(_STORED[kind][0])
+    return lambda value: value.astype(_DTYPES[kind][0])
 
 
 def array_of(node: Any) -> Array | None:
-    """Read a ``Const`` node; None where its values are no numbers.
+    """Read a ``Const`` node; None if its values are not numbers.
 
     Raises
     ------
     ModelError
-        If the bytes do not fill its shape.
+        If the number of bytes does not match its shape.
     """
     tensor = node.attr["value"].tensor
-    if tensor.dtype not in _STORED:
+    if tensor.dtype not in _DTYPES:
         return None
-    dtype, field = _STORED[tensor.dtype]
+    dtype, field = _DTYPES[tensor.dtype]
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     count = math.prod(shape)
-    if min(shape, default=0) < 0 or count > _MOST_ELEMENTS:
-        raise ModelError(f"expected a constant of sensible size in {node.name!r}, found {shape}")
+    if min(shape, default=0) < 0 or count > _MAX_ELEMENTS:
+        raise ModelError(f"expected a constant of valid size in {node.name!r}, found {shape}")
     if tensor.tensor_content:
         if len(tensor.tensor_content) != count * np.dtype(dtype).itemsize:
             raise ModelError(
@@ -151,14 +153,14 @@ def array_of(node: Any) -> Array | None:
             )
         values = np.frombuffer(tensor.tensor_content, dtype)
     else:
-        values = _listed(getattr(tensor, field), tensor.dtype, dtype, count)
+        values = _repeated_values(getattr(tensor, field), tensor.dtype, dtype, count)
     if tensor.dtype == _BFLOAT16:
         values = (values.astype(np.uint32) << 16).view(np.float32)
     return values.reshape(shape)
 
 
-def _listed(numbers: Any, kind: int, dtype: str, count: int) -> Array:
-    """Read values that are listed one by one; the last one counts for all that are left."""
+def _repeated_values(numbers: Any, kind: int, dtype: str, count: int) -> Array:
+    """Read values from a repeated field; its last value fills the rest of the array."""
     values = np.array(numbers, "<u2" if kind in (_HALF, _BFLOAT16) else dtype)
     if kind == _HALF:
         values = values.view("<f2")

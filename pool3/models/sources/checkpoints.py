@@ -1,7 +1,7 @@
-"""Inception-v3 out of TensorFlow checkpoints: slim's of 2016, and those of Keras.
+"""Reads Inception-v3 from TensorFlow checkpoints: slim's of 2016, and those of Keras.
 
-TensorFlow's own reader reads them: tensors by name, and nothing is run. It wants local files, so
-they are written to a temporary folder under names of our own.
+TensorFlow's reader returns tensors by name and runs nothing. It needs local files, so they are
+written to a temporary folder, under names that do not depend on the source.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _SLIM = {
     "moving_variance": "BatchNorm/moving_variance",
 }
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
-_KERAS_PARTS = frozenset({"kernel", "bias", *inception.STATISTICS})
+_KERAS_TENSORS = frozenset({"kernel", "bias", *inception.STATISTICS})
 
 
 def is_checkpoint(data: bytes) -> bool:
-    """Tell whether bytes are a checkpoint of one file, or the index of one of several."""
+    """Return whether a file is a single-file checkpoint or the index of a checkpoint."""
     return data.endswith(_TABLE_END)
 
 
@@ -47,18 +47,18 @@ def checkpoint_tensors(files: Mapping[str, bytes]) -> Tensors:
     Parameters
     ----------
     files
-        Base names to bytes: one file of version 1, or ``NAME.index`` and its
-        ``NAME.data-00000-of-00001`` of version 2.
+        Bytes by base name: a single file (version 1), or ``NAME.index`` and
+        ``NAME.data-00000-of-00001`` (version 2).
 
     Returns
     -------
     dict
-        Every canonical tensor, float32.
+        All canonical tensors, float32.
 
     Raises
     ------
     ModelError
-        If it is damaged, or holds another network.
+        If it is damaged or contains another network.
     EngineMissing
         If TensorFlow, which reads it, is not installed.
     """
@@ -72,18 +72,18 @@ def checkpoint_tensors(files: Mapping[str, bytes]) -> Tensors:
         try:
             reader = tf.train.load_checkpoint(str(prefix))
             shapes = reader.get_variable_to_shape_map()
-            return (_keras if _OBJECTS in shapes else _slim)(reader, shapes)
+            return (_keras_tensors if _OBJECTS in shapes else _slim_tensors)(reader, shapes)
         except ModelError:
             raise
         except Exception as error:
-            # TensorFlow raises its own errors, RuntimeError and ValueError for what it cannot read.
+            # For damaged files, TensorFlow raises errors of its own, RuntimeError or ValueError.
             reason = str(error).splitlines()[0].replace(str(prefix), "it")
             raise ModelError(
                 f"the checkpoint is damaged or cut short: {reason}; copy or download it again"
             ) from error
 
 
-def _slim(reader: Any, shapes: Mapping[str, list[int]]) -> Tensors:
+def _slim_tensors(reader: Any, shapes: Mapping[str, list[int]]) -> Tensors:
     first = inception.CONVOLUTIONS[0].name + "/weights"
     prefixes = [name.removesuffix(first) for name in shapes if name.endswith(first)]
     if not prefixes:
@@ -94,9 +94,9 @@ def _slim(reader: Any, shapes: Mapping[str, list[int]]) -> Tensors:
     prefix = min(prefixes, key=len)
     tensors: Tensors = {}
     for name, shape in inception.tensor_shapes().items():
-        scope, _, part = name.rpartition("/")
-        variable = f"{prefix}{scope}/{_SLIM[part]}"
-        if variable not in shapes and part == "gamma":
+        scope, _, kind = name.rpartition("/")
+        variable = f"{prefix}{scope}/{_SLIM[kind]}"
+        if variable not in shapes and kind == "gamma":
             tensors[name] = np.ones(shape, np.float32)
             continue
         if tuple(shapes.get(variable, ())) != shape:
@@ -105,21 +105,21 @@ def _slim(reader: Any, shapes: Mapping[str, list[int]]) -> Tensors:
                 f"{tuple(shapes[variable]) if variable in shapes else 'none'}: this looks like "
                 "another network, or another version of Inception"
             )
-        tensors[name] = _sound(reader.get_tensor(variable), variable)
+        tensors[name] = _checked(reader.get_tensor(variable), variable)
     return tensors
 
 
-def _sound(values: Any, name: str) -> npt.NDArray[np.float32]:
-    found = np.asarray(values)
-    if found.dtype.kind != "f" or not np.isfinite(found).all():
+def _checked(values: Any, name: str) -> npt.NDArray[np.float32]:
+    array = np.asarray(values)
+    if array.dtype.kind != "f" or not np.isfinite(array).all():
         raise ModelError(f"expected finite floating point numbers in {name}, found others")
-    if name.endswith("moving_variance") and (found < 0).any():
+    if name.endswith("moving_variance") and (array < 0).any():
         raise ModelError(f"expected variances of 0 or more in {name}, found one below")
-    return found.astype(np.float32)
+    return array.astype(np.float32)
 
 
-def _keras(reader: Any, shapes: Mapping[str, list[int]]) -> Tensors:
-    """Read by the names that Keras gave its variables, which the object graph keeps."""
+def _keras_tensors(reader: Any, shapes: Mapping[str, list[int]]) -> Tensors:
+    """Read variables by the names in the object graph, which Keras gave them."""
     from tensorflow.core.protobuf import trackable_object_graph_pb2  # noqa: PLC0415
 
     objects = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
@@ -128,12 +128,12 @@ def _keras(reader: Any, shapes: Mapping[str, list[int]]) -> Tensors:
     layers: dict[str, StoredLayer] = {}
     seen = set()
     for attribute in (value for node in objects.nodes for value in node.attributes):
-        path, _, part = attribute.full_name.rpartition("/")
-        if part not in _KERAS_PARTS or attribute.checkpoint_key not in shapes:
+        path, _, name = attribute.full_name.rpartition("/")
+        if name not in _KERAS_TENSORS or attribute.checkpoint_key not in shapes:
             continue
-        if (path, part) in seen:
+        if (path, name) in seen:
             continue
-        seen.add((path, part))
+        seen.add((path, name))
         layer = layers.setdefault(path, StoredLayer(path, path.rpartition("/")[2]))
-        layer.tensors[part] = reader.get_tensor(attribute.checkpoint_key)
+        layer.tensors[name] = reader.get_tensor(attribute.checkpoint_key)
     return canonical_tensors(list(layers.values()))

@@ -1,4 +1,4 @@
-"""What a file looks like that is not what was expected."""
+"""Describes unexpected files and networks in error messages."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _NETWORKS = {
     149: "Inception-v4",
     244: "Inception-ResNet-v2",
 }
-"""Networks by how many convolutions they have."""
+"""Networks by their number of convolutions."""
 
 
-def look(data: bytes) -> str:
-    """Say what a file looks like, by how it begins."""
+def describe_file(data: bytes) -> str:
+    """Describe a file by its first bytes."""
     if not data:
         return "an empty file"
     for beginning, name in _BEGINNINGS:
@@ -38,7 +38,7 @@ def look(data: bytes) -> str:
     return f"something that begins with {data[:12]!r}"
 
 
-def network_of(convolutions: int) -> str:
-    """Say which other network has so many convolutions, with the words before it; else nothing."""
+def network_hint(convolutions: int) -> str:
+    """Return a hint at the network with that number of convolutions; empty if there is none."""
     name = _NETWORKS.get(convolutions)
     return f"; this looks like {name}" if name else ""

@@ -1,4 +1,4 @@
-"""Files of weights, known by what is in them and not by how they are called."""
+"""Detects the format of a weights file by its content, not by its name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pool3.errors import ModelError
 from pool3.models.directory import ModelDirectory, model_from_tensors
 from pool3.models.sources.archives import is_archive, weights_in_tar
 from pool3.models.sources.checkpoints import checkpoint_tensors, is_checkpoint
-from pool3.models.sources.describe import look
+from pool3.models.sources.describe import describe_file
 from pool3.models.sources.frozen_graph import frozen_file_model
 from pool3.models.sources.keras_files import is_keras_file, keras_file_model
 
 _GRAPH = b"\n"
-"""A GraphDef begins with its first node, field 1 of the message."""
+"""First byte of a GraphDef, whose first field is its first node."""
 
-_KNOWN = (
+_FORMATS = (
     "a frozen graph (.pb), a checkpoint (.ckpt, .index), a Keras file (.keras, .h5) or an archive "
     "(.tar.gz) of one"
 )
@@ -28,7 +28,7 @@ def file_model(
     input_tensor: str | None = None,
     output_tensor: str | None = None,
 ) -> ModelDirectory:
-    """Make a model of any file of weights.
+    """Make a model from a weights file of any format.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def file_model(
     Raises
     ------
     ModelError
-        If it holds no Inception-v3: says what it looks like.
+        If it does not contain Inception-v3; the message describes the file.
     """
     tensors_named = input_tensor is not None or output_tensor is not None
     if is_archive(data):
@@ -56,14 +56,16 @@ def file_model(
             data, source=source, input_tensor=input_tensor, output_tensor=output_tensor
         )
     else:
-        raise ModelError(f"{source} cannot be used: expected {_KNOWN}, found {look(data)}")
+        raise ModelError(
+            f"{source} cannot be used: expected {_FORMATS}, found {describe_file(data)}"
+        )
     if tensors_named:
-        raise ModelError(f"tensors can be named in a frozen graph alone, {source} is none")
+        raise ModelError(f"tensors can be named only for a frozen graph, and {source} is none")
     return model
 
 
 def checkpoint_model(files: Mapping[str, bytes], *, source: str) -> ModelDirectory:
-    """Make a model of a checkpoint's files; as `file_model` otherwise."""
+    """Make a model from the files of a checkpoint; otherwise as `file_model`."""
     try:
         tensors = checkpoint_tensors(files)
     except ModelError as error:
@@ -74,23 +76,23 @@ def checkpoint_model(files: Mapping[str, bytes], *, source: str) -> ModelDirecto
 def _archive_model(
     data: bytes, source: str, input_tensor: str | None, output_tensor: str | None
 ) -> ModelDirectory:
-    """Make a model of the one graph, checkpoint or Keras file in an archive."""
+    """Make a model from the graph, checkpoint or Keras file in an archive."""
     try:
         members = weights_in_tar(data)
     except ModelError as error:
         raise ModelError(f"{source} cannot be used: {error}") from error
-    shards = {name for name in members if ".data-" in name}
-    heads = sorted(members.keys() - shards)
-    if len(heads) != 1:
+    data_files = {name for name in members if ".data-" in name}
+    candidates = sorted(members.keys() - data_files)
+    if len(candidates) != 1:
         raise ModelError(
             f"{source} cannot be used: expected one file of weights in the archive, found "
-            f"{', '.join(heads) or 'none'}; unpack it and name one of them"
+            f"{', '.join(candidates) or 'none'}; unpack it and name one of them"
         )
-    (name,) = heads
+    (name,) = candidates
     if name.endswith(".index"):
         prefix = name.removesuffix("index") + "data-"
-        parts = {part: members[part] for part in shards if part.startswith(prefix)}
-        return checkpoint_model({name: members[name], **parts}, source=source)
+        files = {file: members[file] for file in data_files if file.startswith(prefix)}
+        return checkpoint_model({name: members[name], **files}, source=source)
     return file_model(
         members[name],
         source=f"{source}/{name}",

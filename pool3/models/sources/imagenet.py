@@ -1,4 +1,4 @@
-"""Inception-v3 trained on ImageNet: Keras' own download, under its checksum."""
+"""Inception-v3 trained on ImageNet: weights that Keras downloads, verified by their checksum."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _TIMEOUT_S = 10
 
 
 def imagenet_model() -> ModelDirectory:
-    """Make the model of Keras' ImageNet weights, downloading them on the first call.
+    """Make a model from Keras' ImageNet weights; the first call downloads them.
 
     Raises
     ------
     UsageError
-        If they are not there and cannot be downloaded: names the file, its folder and what else
-        to do.
+        If they are missing and cannot be downloaded; the message names the file, its folder and
+        the alternative.
     EngineMissing
-        If they are not there, and Keras, which downloads them, is not installed.
+        If they are missing, and Keras, which downloads them, is not installed.
     """
     path = keras_folder() / FILE_NAME
     if not _is_intact(path):
-        path = _downloaded(path)
+        path = _download(path)
     return keras_file_model(path.read_bytes(), source="imagenet")
 
 
 def keras_folder() -> Path:
-    """Give the folder where Keras keeps weights: ``$KERAS_HOME/models``, else ``~/.keras``."""
+    """Return the folder of Keras' weights: ``$KERAS_HOME/models``, else ``~/.keras/models``."""
     home = os.environ.get("KERAS_HOME")
     return (Path(home) if home else Path.home() / ".keras") / "models"
 
@@ -56,7 +56,7 @@ def _is_intact(path: Path) -> bool:
     return False
 
 
-def _downloaded(path: Path) -> Path:
+def _download(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     import_tensorflow()
     try:
@@ -68,17 +68,17 @@ def _downloaded(path: Path) -> Path:
             "install it with: pip install 'pool3[tensorflow]'"
         ) from error
     try:
-        # Keras' own download knows no time limit, so a dead network is found out first.
+        # Keras' download has no timeout, so a missing network is detected beforehand.
         request = urllib.request.Request(WEIGHTS_PATH_NO_TOP, method="HEAD")  # noqa: S310
         urllib.request.build_opener().open(request, timeout=_TIMEOUT_S).close()
-        found = get_file(
+        downloaded = get_file(
             FILE_NAME,
             WEIGHTS_PATH_NO_TOP,
             cache_dir=str(path.parent.parent),
             cache_subdir=path.parent.name,
             file_hash=MD5,
         )
-        return Path(found)
+        return Path(downloaded)
     except Exception as error:
         raise UsageError(
             f"Keras' ImageNet weights cannot be downloaded ({error}): put {FILE_NAME} "

@@ -1,4 +1,4 @@
-"""What the configuration in a Keras file says of Inception-v3, beside its weights."""
+"""Reads the configuration of Inception-v3 in a Keras file: its input and its preprocessing."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ import numpy as np
 from pool3.errors import ModelError
 from pool3.models import inception
 
-_SMALLEST = 75
+_MIN_SIZE = 75
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """How a model takes its pictures: their size, and how pixels become numbers."""
+class InputSetup:
+    """The input of a model: the size of pictures, and how pixels are scaled."""
 
     input_size: int = inception.INPUT_SIZE
-    variant: inception.Variant = inception.USUAL
+    variant: inception.Variant = inception.STANDARD
 
 
-def setup_of(config: object) -> Setup:
+def read_input_setup(config: object) -> InputSetup:
     """Read a model's JSON configuration.
 
-    A ``Rescaling`` layer says how pixels become numbers; without one, they were brought to -1..1
-    before, as Keras' own ``preprocess_input`` does.
+    A ``Rescaling`` layer defines how pixels are scaled; without one, the caller scaled them to
+    -1..1, as ``preprocess_input`` of Keras does.
 
     Raises
     ------
     ModelError
-        If its batch norms have another epsilon, or its pictures are of a size or a scaling that
-        cannot be kept.
+        If its batch norms have another epsilon, or the size or the scaling of its pictures is not
+        supported.
     """
     layers = [layer for layer in _objects(config) if isinstance(layer.get("config"), dict)]
-    _check_epsilons([layer["config"] for layer in _of(layers, "BatchNormalization")])
-    return Setup(
-        input_size=_size([layer["config"] for layer in _of(layers, "InputLayer")]),
-        variant=_variant([layer["config"] for layer in _of(layers, "Rescaling")]),
+    _check_epsilons(_configs(layers, "BatchNormalization"))
+    return InputSetup(
+        input_size=_size(_configs(layers, "InputLayer")),
+        variant=_variant(_configs(layers, "Rescaling")),
     )
 
 
-def _of(layers: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [layer for layer in layers if layer.get("class_name") == kind]
+def _configs(layers: list[dict[str, Any]], class_name: str) -> list[dict[str, Any]]:
+    return [layer["config"] for layer in layers if layer.get("class_name") == class_name]
 
 
 def _check_epsilons(norms: list[dict[str, Any]]) -> None:
-    """Refuse another epsilon, unless enough others are left that it may be a head's own."""
-    odd = [norm for norm in norms if norm.get("epsilon", 0.001) != inception.EPSILON]
-    if odd and len(norms) - len(odd) < len(inception.CONVOLUTIONS):
+    """Reject another epsilon, unless the remaining batch norms are enough for the network."""
+    others = [norm for norm in norms if norm.get("epsilon", 0.001) != inception.EPSILON]
+    if others and len(norms) - len(others) < len(inception.CONVOLUTIONS):
         raise ModelError(
             f"expected batch norms with epsilon {inception.EPSILON}, found "
-            f"{odd[0]['epsilon']} in {odd[0].get('name')!r}"
+            f"{others[0]['epsilon']} in {others[0].get('name')!r}"
         )
 
 
@@ -66,9 +66,9 @@ def _size(inputs: list[dict[str, Any]]) -> int:
     if not sizes:
         return inception.INPUT_SIZE
     height, width = min(sizes)
-    if len(sizes) > 1 or height != width or not isinstance(height, int) or height < _SMALLEST:
+    if len(sizes) > 1 or height != width or not isinstance(height, int) or height < _MIN_SIZE:
         raise ModelError(
-            f"expected pictures of one square size of {_SMALLEST} pixels or more, found "
+            f"expected pictures of one square size of {_MIN_SIZE} pixels or more, found "
             f"{sorted(sizes)}"
         )
     return height
@@ -76,7 +76,7 @@ def _size(inputs: list[dict[str, Any]]) -> int:
 
 def _variant(rescalings: list[dict[str, Any]]) -> inception.Variant:
     if not rescalings:
-        return inception.USUAL
+        return inception.STANDARD
     scale = np.atleast_1d(np.asarray(rescalings[0].get("scale"), np.float64))
     offset = np.atleast_1d(np.asarray(rescalings[0].get("offset", 0), np.float64))
     if len(rescalings) > 1 or (scale == 0).any() or not {scale.size, offset.size} <= {1, 3}:
@@ -88,12 +88,12 @@ def _variant(rescalings: list[dict[str, Any]]) -> inception.Variant:
 
 
 def _objects(value: object) -> Iterator[dict[str, Any]]:
-    """Every JSON object within a value, without recursion that a deep file could exhaust."""
-    waiting = [value]
-    while waiting:
-        current = waiting.pop()
+    """Yield all JSON objects in a value; no recursion, as a file may be nested deeply."""
+    stack = [value]
+    while stack:
+        current = stack.pop()
         if isinstance(current, dict):
             yield current
-            waiting.extend(current.values())
+            stack.extend(current.values())
         elif isinstance(current, list):
-            waiting.extend(current)
+            stack.extend(current)

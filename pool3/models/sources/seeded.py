@@ -1,8 +1,8 @@
-"""Inception-v3 with drawn weights, for where no trained ones can be had.
+"""Inception-v3 with random weights, for use without trained weights.
 
-It finds near-duplicates and knows no meaning. Kernels come from NumPy's PCG64 by exact arithmetic,
-so they are the same bits on every machine; the statistics of the batch norms were measured once
-on drawn pictures (`pool3.gallery.calibrate`) and are a constant file of this package.
+It finds near-duplicates and does not recognise content. Kernels come from NumPy's PCG64 by exact
+arithmetic, so they have the same bits on every machine. The statistics of the batch norms were
+measured once on drawn pictures (`pool3.gallery.calibrate`) and are a constant file of this package.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ STATISTICS_FILE = "seeded_statistics.safetensors"
 NOTES = "weights are drawn, not trained: finds near-duplicates and knows no meaning"
 
 _BITS = 24
-"""Random bits of a weight: what a float32 holds exactly."""
+"""Random bits of a weight: as many as a float32 represents exactly."""
 
 
 def drawn_kernels() -> dict[str, npt.NDArray[np.float32]]:
-    """Draw every kernel: of He's variance 2 / fan_in and of mean zero per output channel.
+    """Draw all kernels, with He's variance 2 / fan_in and mean zero per output channel.
 
-    A filter of mean zero is blind to the common level of its inputs, which after a ReLU is most of
-    what they carry, and sees how they differ. The taps of a kernel share a part (see
-    `_drawn_kernel`), which lets through what neighbouring places have in common: pictures do, and
-    errors of rounding do not. Weights are rounded to what bfloat16 holds: a rounding of weights is
-    the same error in every picture, which no average takes away, and drawn weights may as well be
-    such that each precision runs the same network.
+    A filter of mean zero ignores the common level of its inputs, which dominates after a ReLU, and
+    responds to their differences. The taps of a kernel have a shared component (see
+    `_drawn_kernel`), which passes what neighbouring positions have in common: picture content, but
+    not rounding errors. Weights are rounded to bfloat16, so that every precision runs the same
+    network: the rounding error of a weight is the same in every picture and does not average out.
 
     Returns
     -------
@@ -50,22 +49,22 @@ def drawn_kernels() -> dict[str, npt.NDArray[np.float32]]:
 
 
 def _drawn_kernel(generator: np.random.PCG64, layer: inception.Layer) -> npt.NDArray[np.float32]:
-    """Draw one kernel: a tap is two parts its own and one part shared by the taps of a channel.
+    """Draw one kernel: a tap is twice its own random value plus one that its channel shares.
 
-    With the shared part the median difference of bfloat16 to float32 on 64 photos fell from 0.030
-    to 0.006. The first layer goes without: edges are all that it is to see.
+    With the shared component, the median difference of bfloat16 to float32 on 64 photos is 0.006
+    instead of 0.030. The first layer has none, because it should respond to edges only.
     """
     height, width, n_in, n_out = layer.kernel_shape
     fan_in = height * width * n_in
     drawn = _drawn_integers(generator, (height, width, n_in, n_out))
-    parts = 1
+    variance = 1
     if height * width > 1 and layer.name != FIRST_LAYER:
         drawn = 2 * drawn + _drawn_integers(generator, (1, 1, n_in, n_out))
-        parts = 2**2 + 1
-    # Integers, so that neither the order of the sum nor the machine shows in the result.
+        variance = 2**2 + 1
+    # In integers the result depends neither on the order of the sum nor on the machine.
     flat = drawn.reshape(fan_in, n_out)
     centred = flat * fan_in - flat.sum(axis=0)
-    half_width = math.sqrt(6 / (fan_in * parts))
+    half_width = math.sqrt(6 / (fan_in * variance))
     scale = half_width / (fan_in * 2 ** (_BITS - 1))
     return rounded_to_bfloat16(centred * scale).reshape(layer.kernel_shape)
 
@@ -78,33 +77,33 @@ def _drawn_integers(
 
 
 def rounded_to_bfloat16(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Round to the nearest number of 8 significant bits, ties to even; returned as float32."""
+    """Round to the nearest bfloat16, ties to even; the result is float32."""
     bits = values.astype(np.float32).view(np.uint32)
     half_less_odd = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     return ((bits + half_less_odd) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def seeded_model() -> ModelDirectory:
-    """Make the seeded model; its ``model_id`` is the same everywhere."""
+    """Make the seeded model; its ``model_id`` is the same on every machine."""
     return model_from_tensors(
         drawn_kernels() | calibrated_statistics(), source="seeded", notes=(NOTES,)
     )
 
 
 def beta_of(layer: inception.Layer) -> float:
-    """Give the shift of a normalised convolution before its ReLU, the same for all its channels.
+    """Return the shift of a normalised convolution before its ReLU, equal for all its channels.
 
-    With 1.5 a channel stays above zero for most inputs, and small changes of a picture (and small
-    errors of rounding) stay small through 43 layers; with 0 they grow about fourfold. The stem has
-    0: where a picture is plain, as behind a product, rounding errs the same way everywhere, by so
-    much the less the smaller the numbers are. The last block has 0, which tells different pictures
-    apart.
+    With 1.5 a channel is positive for most inputs, so small changes of a picture (and small
+    rounding errors) stay small through 43 layers; with 0 they grow about fourfold. The stem has 0:
+    in plain areas, as in the background of a product, all rounding errors have the same sign, and
+    smaller values have smaller errors. The last block has 0 because that distinguishes pictures
+    better.
     """
     return 0.0 if layer.name.startswith((STEM, LAST_BLOCK)) else 1.5
 
 
 def calibrated_statistics() -> dict[str, npt.NDArray[np.float32]]:
-    """Read the batch norms' tensors: gamma 1, `beta_of`, and the committed means and variances.
+    """Return the tensors of the batch norms: gamma 1, `beta_of`, stored means and variances.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How far apart features may lie that should be the same."""
+"""How much features may differ that should be equal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ Features = npt.NDArray[np.float32]
 LIMIT = 0.01
 
 
-def centred_difference(expected: Features, found: Features) -> npt.NDArray[np.float64]:
-    """Give |f - g| / |f - mean| for each picture found, the first ones of those expected."""
+def centred_difference(expected: Features, actual: Features) -> npt.NDArray[np.float64]:
+    """Return |f - g| / |f - mean| for the first pictures, as many as `actual` has."""
     spread = np.linalg.norm(expected - expected.mean(axis=0, dtype=np.float64), axis=1)
-    count = len(found)
-    return np.linalg.norm(expected[:count] - found, axis=1) / spread[:count]
+    count = len(actual)
+    return np.linalg.norm(expected[:count] - actual, axis=1) / spread[:count]

@@ -33,9 +33,9 @@ def test_what_was_written_is_read(seeded: ModelDirectory, directory: Path) -> No
     model = load_model(str(directory))
     assert model == seeded
     assert model.graph == seeded.graph
-    expected, found = seeded.tensors(), model.tensors()
-    assert expected.keys() == found.keys()
-    assert all(np.array_equal(tensor, found[name]) for name, tensor in expected.items())
+    expected, actual = seeded.tensors(), model.tensors()
+    assert expected.keys() == actual.keys()
+    assert all(np.array_equal(tensor, actual[name]) for name, tensor in expected.items())
     assert sorted(path.name for path in directory.iterdir()) == [
         "graph.pb",
         "model.json",
@@ -112,7 +112,7 @@ def test_a_directory_of_format_1_is_read() -> None:
     model = load_model(str(Path(__file__).with_name("version_1")))
     assert (model.input_size, model.feature_dimension, model.resize) == (8, 3, "pil-bilinear")
     assert model.notes == ("written by format version 1",)
-    assert model.variant == inception.USUAL
+    assert model.variant == inception.STANDARD
     np.testing.assert_array_equal(model.tensors()["scale"], [1, 0.5])
     pictures = np.full((2, 8, 8, 3), (10, 20, 30), np.uint8)
     features = load_engine(model.graph, threads=1)(pictures)
@@ -153,8 +153,8 @@ def test_a_variant_is_another_model_and_is_kept(
     assert model.model_id != seeded.model_id
     assert model.graph != seeded.graph
     model.write(str(tmp_path))
-    found = load_model(str(tmp_path))
-    assert (found, found.variant) == (model, variant)
+    actual = load_model(str(tmp_path))
+    assert (actual, actual.variant) == (model, variant)
 
 
 @given(st.permutations(["a", "b/c", "d"]), st.integers(1, 5))

@@ -1,7 +1,7 @@
 """The frozen graph gives what Keras gives.
 
-Features are averages after a ReLU: they share a large common part, beside which a raw cosine hides
-even a wrong channel order. So differences are measured against what tells pictures apart.
+Features are averages after a ReLU with a large common component, so that a raw cosine hides even a
+wrong channel order. Therefore differences are relative to what distinguishes pictures.
 """
 
 from __future__ import annotations
@@ -73,5 +73,5 @@ def test_the_batch_size_changes_nothing(engine: Engine, scenes: Pixels) -> None:
     together = engine(scenes)
     alone = np.concatenate([engine(scene[None]) for scene in scenes[:6]])
     pairs = np.concatenate([engine(scenes[i : i + 2]) for i in (0, 2, 4)])
-    for found in (alone, pairs):
-        assert centred_difference(together, found).max() <= 0.001
+    for actual in (alone, pairs):
+        assert centred_difference(together, actual).max() <= 0.001

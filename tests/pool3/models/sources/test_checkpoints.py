@@ -66,7 +66,7 @@ def test_its_frozen_graph_gives_its_features(
 
 
 @pytest.mark.parametrize("name", ["inception_v3.ckpt", "v2/model.ckpt.data-00000-of-00001"])
-def test_a_damaged_checkpoint_is_told(folder: Path, tmp_path: Path, name: str) -> None:
+def test_a_damaged_checkpoint_is_reported(folder: Path, tmp_path: Path, name: str) -> None:
     for path in [folder / name, (folder / name).with_name("model.ckpt.index")]:
         if path.exists():
             (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -79,7 +79,7 @@ def test_a_damaged_checkpoint_is_told(folder: Path, tmp_path: Path, name: str) -
         load_model(str(source))
 
 
-def test_another_network_is_told(tmp_path: Path) -> None:
+def test_another_network_is_reported(tmp_path: Path) -> None:
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -91,7 +91,7 @@ def test_another_network_is_told(tmp_path: Path) -> None:
         load_model(str(tmp_path / "resnet.ckpt"))
 
 
-def test_a_checkpoint_without_its_data_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_data_is_reported(folder: Path, tmp_path: Path) -> None:
     index = (folder / "v2" / "model.ckpt.index").read_bytes()
     (tmp_path / "m.index").write_bytes(index)
     with pytest.raises(ModelError, match=r"expected m\.data-"):

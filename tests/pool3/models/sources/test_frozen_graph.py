@@ -63,9 +63,9 @@ def session(graph_file: Path) -> Any:
 
 
 def test_its_tensors_variant_and_resize_are_read(imported: Any, scaled: Tensors) -> None:
-    found = imported.tensors()
-    assert found.keys() == scaled.keys()
-    assert all(np.array_equal(found[name], value) for name, value in scaled.items())
+    tensors = imported.tensors()
+    assert tensors.keys() == scaled.keys()
+    assert all(np.array_equal(tensors[name], value) for name, value in scaled.items())
     assert imported.resize == "tf1-bilinear"
     assert imported.variant == inception.Variant(last_pool="max_pool", divisor=(128.0,))
 
@@ -79,12 +79,15 @@ def test_pictures_give_its_features(
 ) -> None:
     pixels = real_or_drawn
     expected = np.concatenate(
-        [session.run("pool_3:0", {"ResizeBilinear:0": one[None]})[:, 0, 0] for one in pixels]
+        [
+            session.run("pool_3:0", {"ResizeBilinear:0": picture[None]})[:, 0, 0]
+            for picture in pixels
+        ]
     )
     engine = load_engine(imported.graph, name="tensorflow", threads=2)
     assert centred_difference(expected, engine(pixels)).max() <= LIMIT
-    usual = model_from_tensors(imported.tensors(), source="an average pool last")
-    other = load_engine(usual.graph, name="tensorflow", threads=2)
+    standard = model_from_tensors(imported.tensors(), source="an average pool last")
+    other = load_engine(standard.graph, name="tensorflow", threads=2)
     assert centred_difference(expected, other(pixels)).min() > LIMIT
 
 
@@ -94,8 +97,8 @@ def test_its_own_resize_is_the_one_named(imported: Any, session: Any) -> None:
     scene.save(file, "JPEG", quality=95)
     decoded = session.run("DecodeJpeg:0", {"DecodeJpeg/contents:0": file.getvalue()})
     expected = session.run("ResizeBilinear:0", {"DecodeJpeg:0": decoded})[0]
-    found = resized(Image.fromarray(decoded), 299, imported.resize)
-    assert np.abs(found - expected).max() <= 0.5001
+    actual = resized(Image.fromarray(decoded), 299, imported.resize)
+    assert np.abs(actual - expected).max() <= 0.5001
 
 
 def test_the_archive_is_the_same_model(graph_file: Path, imported: Any, tmp_path: Path) -> None:
@@ -113,20 +116,22 @@ def test_tensors_may_be_named(graph_file: Path, imported: Any) -> None:
     named = load_model(str(graph_file), input_tensor="DecodeJpeg:0", output_tensor="pool_3:0")
     assert named.model_id == imported.model_id
     prepared = load_model(str(graph_file), input_tensor="Mul:0", output_tensor="mixed_10/join:0")
-    assert prepared.variant.divisor == inception.USUAL.divisor
+    assert prepared.variant.divisor == inception.STANDARD.divisor
     assert prepared.resize == "pil-bilinear"
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"output_tensor": "mixed_9/join:0"}, "Mixed_7c"),
         ({"output_tensor": "nowhere:0"}, "expected a node 'nowhere'"),
         ({"input_tensor": "conv_1"}, "'conv_1' is not there"),
     ],
 )
-def test_wrong_tensors_are_told(graph_file: Path, options: dict[str, str], told: str) -> None:
-    with pytest.raises(ModelError, match=told) as caught:
+def test_wrong_tensors_are_reported(
+    graph_file: Path, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
         load_model(str(graph_file), **options)
     assert str(graph_file) in str(caught.value)
 
@@ -154,7 +159,7 @@ def replace_op(name: str, op: str) -> Any:
     return change
 
 
-def test_what_stands_beside_the_features_is_left_out(
+def test_nodes_that_the_features_do_not_need_are_ignored(
     graph_file: Path, imported: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.pb"
@@ -163,7 +168,7 @@ def test_what_stands_beside_the_features_is_left_out(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (swap, r"Mixed_7b/Branch_1/Conv2d_0b_3x1.*expected a kernel \(3, 1, 384, 384\)"),
         (replace_op("mixed_4/tower/conv", "Elu"), "ReLU of a convolution at node 'mixed_4/tower"),
@@ -171,16 +176,16 @@ def test_what_stands_beside_the_features_is_left_out(
         (replace_op("conv_1/batchnorm", "ReadFile"), "op 'ReadFile' of node 'conv_1/batchnorm'"),
     ],
 )
-def test_another_graph_is_told_apart_by_its_node(
-    graph_file: Path, tmp_path: Path, change: Any, told: str
+def test_another_graph_is_refused_with_the_name_of_its_node(
+    graph_file: Path, tmp_path: Path, change: Any, message: str
 ) -> None:
     path = tmp_path / "m.pb"
     path.write_bytes(changed(graph_file, change))
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         load_model(str(path))
 
 
-def test_a_graph_cut_short_is_told(graph_file: Path, tmp_path: Path) -> None:
+def test_a_graph_cut_short_is_reported(graph_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.pb"
     path.write_bytes(graph_file.read_bytes()[:-5_000_000])
     with pytest.raises(ModelError, match="damaged or cut short"):

@@ -101,11 +101,11 @@ def test_what_is_no_keras_file_says_what_it_looks_like(
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("kept", [0.2, 0.9, 0.999])
-def test_a_file_cut_short_is_refused(write_weights: Write, tmp_path: Path, kept: float) -> None:
+@pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
+def test_a_file_cut_short_is_refused(write_weights: Write, tmp_path: Path, share: float) -> None:
     path = write_weights(tmp_path / "m.h5")
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * kept)])
+    path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(ModelError, match="damaged or cut short"):
         load_model(str(path))
 

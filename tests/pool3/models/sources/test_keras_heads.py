@@ -11,7 +11,7 @@ import pytest
 
 from pool3.engines import load_engine
 from pool3.models import ModelDirectory, load_model
-from pool3.models.inception import USUAL
+from pool3.models.inception import STANDARD
 from tests.pool3.models.parity import LIMIT, centred_difference
 
 
@@ -73,7 +73,7 @@ def test_an_exported_graph_is_found_by_structure(
     tmp_path: Path,
 ) -> None:
     model = load_model(str(exported(classifier, tmp_path / "frozen.pb")))
-    assert (model.variant, model.input_size) == (USUAL, 299)
+    assert (model.variant, model.input_size) == (STANDARD, 299)
     expected = keras_notop.predict(real_or_drawn / np.float32(127.5) - 1, verbose=0)
     engine = load_engine(model.graph, name="tensorflow", threads=2)
     assert centred_difference(expected, engine(real_or_drawn)).max() <= LIMIT

@@ -86,7 +86,7 @@ def test_different_pictures_are_told_apart_and_small_changes_are_not(
         variants.append(resized(Image.open(file), 299, "pil-bilinear"))
     features = engine(originals)
     between = cosines(features, features)[~np.eye(len(originals), dtype=bool)]
-    found = cosines(engine(np.stack(variants)), features)
+    similarity = cosines(engine(np.stack(variants)), features)
     assert np.median(between) < 0.7
-    assert (found.argmax(axis=1) == np.arange(len(originals))).all()
-    assert np.median(1 - np.diag(found)) < 0.2 * np.median(1 - between)
+    assert (similarity.argmax(axis=1) == np.arange(len(originals))).all()
+    assert np.median(1 - np.diag(similarity)) < 0.2 * np.median(1 - between)
