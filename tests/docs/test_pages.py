@@ -11,6 +11,7 @@ import pytest
 import pool3
 from docs.generate.options import job_names
 from tests.conftest import REPOSITORY
+from tests.docs.examples import files_of
 from tests.docs.pages import DOCS, name_of, pages
 from tests.docs.shell import jobs_named, make_targets_named
 
@@ -32,11 +33,22 @@ def test_no_path_of_a_machine(page: Path) -> None:
 
 @pytest.mark.parametrize("page", WRITTEN, ids=name_of)
 def test_files_that_it_names_exist(page: Path) -> None:
-    if _ADDED_BY_EXAMPLES in name_of(page):
-        return
+    added = {name for howto in (DOCS / "howto").glob("*.md") for name in files_of(howto)}
     for name in re.findall(r"`([\w./-]+)`", text_of(page)):
-        if name.startswith(_CODE) and not name.endswith("/x.py"):
+        if name.startswith(_CODE) and name not in {*added, "udfs/STEM.py"}:
             assert (REPOSITORY / name).exists() or (REPOSITORY / f"{name}.py").exists(), name
+
+
+def test_names_that_pages_place_in_a_file_are_there() -> None:
+    placed = [
+        (page, *match)
+        for page in WRITTEN
+        for match in re.findall(r"`(\w+)`\s+in\s+`([\w/]+\.py)`", text_of(page))
+    ]
+    assert len(placed) >= 5
+    for page, name, file in placed:
+        source = text_of(REPOSITORY / file)
+        assert re.search(rf"^(?:class |def )?{name}\b", source, re.MULTILINE), (page, name, file)
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=name_of)
