@@ -1,1 +1,1 @@
-"""Decoding pictures, drawing contact sheets. Empty: decoder processes import this package."""
+"""Decodes pictures and draws contact sheets. Empty: decoder processes import this package."""

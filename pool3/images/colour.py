@@ -1,6 +1,6 @@
-"""Pixels of any mode to 8-bit RGB.
+"""Converts pixels of any mode to 8-bit RGB.
 
-Colour profiles embedded in a file are not applied: the numbers are taken as sRGB.
+Ignores embedded colour profiles: values are treated as sRGB.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ WHITE = 255
 BAND_PIXELS = 1_000_000
 
 
-def to_rgb(image: Image.Image, *, spend: bool = False) -> Image.Image:
+def to_rgb(image: Image.Image, *, close: bool = False) -> Image.Image:
     """Convert a loaded picture to RGB.
 
-    Transparent pixels are laid over white. 16-bit grey is scaled from its nominal range (of 12 bits
-    where a TIFF says 12); 32-bit integers and floats have no nominal range and are stretched from
-    their smallest to their largest finite value (NaN is black). CMYK, YCbCr and Lab are
-    converted as Pillow does, Lab through ImageCms.
+    Transparent pixels are composited over white. 16-bit grey is scaled from its nominal range (12
+    bits if a TIFF says so). 32-bit integers and floats have no nominal range and are scaled from
+    their smallest to their largest finite value (NaN is black). CMYK, YCbCr and Lab are converted
+    by Pillow, Lab by ImageCms.
 
     Parameters
     ----------
     image
         Any mode, loaded.
-    spend
-        Whether `image` is needed no more: then samples of 16 or 32 bits are let go before the
-        pixels are made of the grey levels, which saves a quarter of the memory.
+    close
+        Whether the caller no longer needs `image`: then samples of 16 or 32 bits are freed before
+        the grey levels become pixels, which saves a quarter of the memory.
 
     Returns
     -------
     PIL.Image.Image
-        RGB, same size; the same object when it was opaque RGB already.
+        RGB, same size; the same object if it already was opaque RGB.
     """
     if image.mode in SIXTEEN_BIT_MODES or image.mode in {"I", "F"}:
         grey = _sixteen_bit(image) if image.mode in SIXTEEN_BIT_MODES else _unbounded(image)
-        if spend:
+        if close:
             image.close()
         return grey.convert("RGB")
     if image.has_transparency_data:
@@ -62,13 +62,13 @@ def _sixteen_bit(image: Image.Image) -> Image.Image:
 
 
 def _unbounded(image: Image.Image) -> Image.Image:
-    if image.format == "PPM" and image.mode == "I":  # Pillow has scaled it to 16 bits
+    if image.format == "PPM" and image.mode == "I":  # Pillow scales it to 16 bits
         return _grey(image, 0, 65535)
     return _grey(image, *_finite_range(image))
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, NDArray[np.generic]]]:
-    """Yield the samples band by band, each with its first row: an array of all is three copies."""
+    """Yield samples in bands, each with its first row; an array of all would be three copies."""
     rows = max(1, BAND_PIXELS // max(image.width, 1))
     for start in range(0, image.height, rows):
         band = image.crop((0, start, image.width, min(start + rows, image.height)))

@@ -1,7 +1,7 @@
-"""A picture of a search: the query set apart on the left, then the hits with rank and distance.
+"""Draws a contact sheet of a search: the query on the left, then the hits with rank and distance.
 
-Pictures are fetched when the sheet is drawn. One that cannot be read is a placeholder with its id,
-never an error.
+Pictures are fetched when the sheet is drawn. A picture that cannot be read becomes a placeholder
+with its id, not an error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FAINT: Colour = (116, 120, 128)
 ACCENT: Colour = (38, 92, 168)
 
 _FETCHERS = 8
-_KEPT_SIDE = 512
+_MAX_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Cell:
     Parameters
     ----------
     picture
-        RGB of any size; None where it cannot be read.
+        RGB of any size; None if it cannot be read.
     heading
-        The first line under it, such as ``1  ·  0.0123``.
+        The first line of the caption, such as ``1  ·  0.0123``.
     name
-        The second line; elided in the middle where it is too long.
+        The second line; shortened in the middle if it is too long.
     frame
         Colour of a frame around the picture, or None.
     """
@@ -67,8 +67,8 @@ class Cell:
     frame: Colour | None = None
 
 
-class Found(Protocol):
-    """What a sheet needs of `pool3.Hits`."""
+class QueryHits(Protocol):
+    """The attributes of `pool3.Hits` that a sheet needs."""
 
     ids: list[str]
     distances: npt.NDArray[np.float64]
@@ -76,16 +76,16 @@ class Found(Protocol):
 
     @property
     def uris(self) -> list[str]:
-        """Where each hit's picture is."""
+        """The uri of the picture of each hit."""
 
 
-def contact_sheet(hits: Found) -> Image.Image:
+def contact_sheet(hits: QueryHits) -> Image.Image:
     """Draw the hits of one query.
 
     Parameters
     ----------
     hits
-        What `Index.search` returned. Without a `query` picture only the hits are drawn.
+        The result of `Index.search`. Without a `query` picture only the hits are drawn.
 
     Returns
     -------
@@ -104,25 +104,25 @@ def contact_sheet(hits: Found) -> Image.Image:
 
 
 def fetched_pictures(uris: Sequence[str]) -> list[Image.Image | None]:
-    """Fetch and decode pictures in threads, shrunk; None for each that cannot be read."""
+    """Fetch, decode and shrink pictures in threads; None for each that cannot be read."""
     with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="pool3-sheet") as pool:
-        return list(pool.map(_fetched, uris))
+        return list(pool.map(_fetch_small, uris))
 
 
-def _fetched(uri: str) -> Image.Image | None:
+def _fetch_small(uri: str) -> Image.Image | None:
     try:
         picture = fetched_picture(uri)
     except Pool3Error as error:
         log.warning("%s is a placeholder on the sheet: %s", uri, error)
         return None
-    picture.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
+    picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return picture
 
 
 def drawn_sheet(
     query: Cell | None, cells: Sequence[Cell], *, columns: int = COLUMNS
 ) -> Image.Image:
-    """Draw cells in rows of `columns`, the query apart in a panel on their left.
+    """Draw cells in rows of `columns`, with the query in a panel on the left.
 
     Examples
     --------
@@ -147,17 +147,17 @@ def drawn_sheet(
 
 
 def stacked(sheets: Iterable[Image.Image]) -> Image.Image:
-    """Return sheets of one or more queries below each other."""
+    """Return the sheets of several queries as one picture, below each other."""
     rows = list(sheets)
-    whole = Image.new(
+    result = Image.new(
         "RGB", (max(row.width for row in rows), sum(row.height for row in rows)), PAPER
     )
     top = 0
     for row in rows:
-        whole.paste(row, (0, top))
+        result.paste(row, (0, top))
         top += row.height
-        ImageDraw.Draw(whole).line((0, top - 1, whole.width, top - 1), fill=PANEL)
-    return whole
+        ImageDraw.Draw(result).line((0, top - 1, result.width, top - 1), fill=PANEL)
+    return result
 
 
 def _query_height(query: Cell) -> int:
@@ -212,7 +212,7 @@ def _draw_placeholder(
 
 
 def _fitted(picture: Image.Image, side: int) -> Image.Image:
-    """Return the picture scaled to touch the box, its proportions kept."""
+    """Return the picture scaled to fit the box, with the same proportions."""
     scale = side / max(picture.size)
     size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
     return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
@@ -223,16 +223,16 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _elided(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
-    """Return `text` as it can be drawn, cut in the middle to `width` pixels."""
+    """Return `text` without control characters, shortened in the middle to `width` pixels."""
     text = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
     if font.getlength(text) <= width:
         return text
-    kept = min(len(text), 200)
-    while kept > 1:
-        kept -= 1
-        short = text[: (kept + 1) // 2] + "…" + text[len(text) - kept // 2 :]
+    length = min(len(text), 200)
+    while length > 1:
+        length -= 1
+        short = text[: (length + 1) // 2] + "…" + text[len(text) - length // 2 :]
         if font.getlength(short) <= width:
             return short
     return "…"

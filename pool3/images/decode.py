@@ -1,8 +1,8 @@
-"""Bytes of a picture file to RGB, for files of unknown origin.
+"""Decodes picture files of unknown origin to RGB.
 
-Only formats of an allow-list are opened; width times height is checked from the header before a
-pixel is decoded. The first frame of an animation counts. It fetches nothing and changes no global
-state, so it runs in threads.
+Opens only formats of an allow-list, and checks width times height from the header before it decodes
+a pixel. Decodes the first frame of an animation. Fetches nothing and changes no global state, so it
+can run in threads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-# Pillow would import every plugin it has, EPS included, at the first format it does not know yet.
+# Otherwise Pillow imports all its plugins, including EPS, at the first format it does not know yet.
 from PIL import (  # noqa: F401
     AvifImagePlugin,
     BmpImagePlugin,
@@ -40,14 +40,14 @@ from pool3.images.formats import (
     HEIF,
     HEIF_REMEDY,
     announced_format,
-    heif_is_readable,
+    heif_available,
 )
 from pool3.images.thumbnails import thumbnail
 
 log = logging.getLogger(__name__)
 
-_ORIENTATION = 0x0112  # EXIF tag
-_TURNS = {
+_ORIENTATION_TAG = 0x0112  # EXIF tag
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -56,19 +56,19 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_CUT_SHORT = ("truncat", "requires a buffer of", "but only got", "reached eof", "not enough")
+_TRUNCATED = ("truncat", "requires a buffer of", "but only got", "reached eof", "not enough")
 _LAST_BYTES = {"JPEG": b"\xff\xd9", "JPEG2000": b"\xff\xd9", "PNG": b"IEND"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
-    """What a picture may cost.
+    """Limits for one picture.
 
     Parameters
     ----------
     max_pixels
-        Width times height; decoding takes 4 to 25 bytes of memory for each, by format. Pillow's
-        own limit, 178,956,970, holds beside it.
+        Width times height; decoding takes 4 to 25 bytes of memory per pixel, by format. Pillow's
+        limit of 178,956,970 pixels applies in addition.
     max_bytes
         Length of the file.
     """
@@ -82,7 +82,7 @@ class DecodeLimits:
                 raise UsageError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
 
-_DRAFT = 3
+_DRAFT_FACTOR = 3
 _SWAPS_SIDES = (
     Image.Transpose.ROTATE_90,
     Image.Transpose.ROTATE_270,
@@ -100,9 +100,9 @@ class Decoded:
     image
         RGB, upright.
     format
-        Of its file, by Pillow's name.
+        The format of the file, by Pillow's name.
     width, height
-        Of the original in pixels, upright; those of `image` but where it is a draft.
+        Size of the original in pixels, upright; equal to that of `image` unless it is a draft.
     """
 
     image: Image.Image
@@ -120,13 +120,13 @@ class Picture:
     rgb
         uint8, (size, size, 3).
     width, height
-        Of the original in pixels, upright.
+        Size of the original in pixels, upright.
     format
-        Of the file: ``JPEG``, ``PNG``, …
+        The format of the file: ``JPEG``, ``PNG``, …
     thumbnail
-        A small JPEG of it, where one was asked for; see `pool3.images.thumbnails.thumbnail`.
+        A small JPEG, if requested; see `pool3.images.thumbnails.thumbnail`.
     seconds
-        What decoding took, where a pool of decoders did it.
+        How long decoding took; 0 outside of a `DecodePool`.
     """
 
     rgb: NDArray[np.uint8]
@@ -151,14 +151,14 @@ def decode(
     data
         The whole file.
     limits
-        What it may cost; `DecodeLimits()` when None.
+        Limits of the picture; `DecodeLimits()` if None.
     admit
-        Called before a pixel is decoded with what will be held, in pixels of nine bytes: width
-        times height for baseline JPEG in RGB or grey, three times that for JPEG 2000, twice for
-        all else. What it raises stops the decoding.
+        Called before decoding with the memory that it needs, in pixels of nine bytes: width times
+        height for baseline JPEG in RGB or grey, three times that for JPEG 2000, twice for other
+        formats. An exception that it raises prevents the decoding.
     draft_side
-        A JPEG may be decoded at a half, a quarter or an eighth of its size, as long as each side
-        keeps this many pixels; see `draft_side`.
+        A JPEG may be decoded at a half, a quarter or an eighth of its size as long as each side
+        has at least this many pixels; see `draft_side`.
 
     Raises
     ------
@@ -180,62 +180,62 @@ def decode(
         raise PictureError(
             "too_large", f"{len(data)} bytes, more than the limit of {limits.max_bytes}"
         )
-    with _opened(data) as image:
+    with _open(data) as image:
         pixels = image.width * image.height
         if pixels > limits.max_pixels:
-            found = f"{image.width} x {image.height} = {pixels} pixels"
-            raise PictureError("too_many_pixels", f"{found}, the limit is {limits.max_pixels}")
+            size = f"{image.width} x {image.height} = {pixels} pixels"
+            raise PictureError("too_many_pixels", f"{size}, the limit is {limits.max_pixels}")
         if admit is not None:
-            admit(pixels * _weight(image))
+            admit(pixels * _memory_factor(image))
         kind = image.format or "?"
         width, height = image.size
         if draft_side is not None and kind == "JPEG":
             image.draft(None, (draft_side, draft_side))
         try:
             _load_first_frame(image)
-            turn = _turn(image)
-            rgb = to_rgb(image, spend=True)
+            transpose = _orientation(image)
+            rgb = to_rgb(image, close=True)
         except Exception as error:
             if kind == "TIFF" and image.info.get("compression") == "webp":
                 detail = f"TIFF with WebP inside, which Pillow's libtiff cannot read: {error}"
                 raise PictureError("unsupported_format", detail) from error
-            raise _failure(data, error) from error
-    upright = rgb if turn is None else rgb.transpose(turn)
-    upright.info = {}  # its EXIF block still says how to turn it
-    if turn in _SWAPS_SIDES:
+            raise _decode_error(data, error) from error
+    upright = rgb if transpose is None else rgb.transpose(transpose)
+    upright.info = {}  # its EXIF block still has the old orientation
+    if transpose in _SWAPS_SIDES:
         width, height = height, width
     return Decoded(upright, kind, width, height)
 
 
 def draft_side(size: int, resize: str) -> int | None:
-    """Return how many pixels a draft has to keep for a model's input, None where drafts do not do.
+    """Return the smallest side of a draft for the input of a model, None if drafts are not allowed.
 
-    libjpeg decodes at a half, a quarter or an eighth for less: 11 megapixels in 102 ms instead of
-    256. With three times the input's side left, features of 12 such photo mosaics differed by
-    0.016 at worst (centred), with twice by 0.034, with once by 0.14. A resize that picks pixels
-    instead of averaging them would pick others.
+    libjpeg decodes faster at a half, a quarter or an eighth of the size: 11 megapixels in 102 ms
+    instead of 256. With at least three times the side of the input, features of 12 such photo
+    mosaics differed by at most 0.016 (centred difference), with twice by 0.034, with once by 0.14.
+    A resize that samples pixels instead of averaging them would sample different pixels.
     """
-    return _DRAFT * size if resize == "pil-bilinear" else None
+    return _DRAFT_FACTOR * size if resize == "pil-bilinear" else None
 
 
-def _opened(data: bytes) -> Image.Image:
-    """Open by header only."""
+def _open(data: bytes) -> Image.Image:
+    """Open a picture; reads only its header."""
     formats: tuple[str, ...] = ALLOWED
-    if announced_format(data) == HEIC and heif_is_readable():
-        formats = (*ALLOWED, HEIF)  # AVIF may begin alike
+    if announced_format(data) == HEIC and heif_available():
+        formats = (*ALLOWED, HEIF)  # AVIF files can begin in the same way
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:
-        raise _unidentified(data) from error
+        raise _unidentified_error(data) from error
     except Exception as error:
-        raise _failure(data, error) from error
+        raise _decode_error(data, error) from error
 
 
-def _weight(image: Image.Image) -> int:
-    """Return how often nine bytes a pixel hold what decoding takes.
+def _memory_factor(image: Image.Image) -> int:
+    """Return the memory that decoding takes, in multiples of nine bytes per pixel.
 
-    Measured peaks, in bytes a pixel: 8 to 9 for baseline JPEG in RGB or grey, which is decoded row
-    by row, turned included; 12 for progressive or CMYK JPEG, 13 for PNG with alpha, 16 for 32-bit
+    Measured peaks, in bytes per pixel: 8 to 9 for baseline JPEG in RGB or grey (decoded row by row,
+    including the rotation), 12 for progressive or CMYK JPEG, 13 for PNG with alpha, 16 for 32-bit
     TIFF, 17 for WebP, 25 for JPEG 2000 with alpha.
     """
     plain = image.mode in {"RGB", "L"} and "progressive" not in image.info
@@ -248,18 +248,18 @@ def _load_first_frame(image: Image.Image) -> None:
     try:
         image.load()
     except SyntaxError:
-        # Pillow reads on to the next frame of an animated PNG; damage there costs only that frame.
+        # Pillow also reads the next frame of an animated PNG, which may be damaged.
         if not getattr(image, "is_animated", False) or getattr(image, "tile", True):
             raise
 
 
-def _unidentified(data: bytes) -> PictureError:
-    """Return why no allowed format recognises `data`."""
+def _unidentified_error(data: bytes) -> PictureError:
+    """Return the error for data that no allowed format recognises."""
     name = announced_format(data)
     if name is None:
         return PictureError("not_an_image", f"no known picture format begins with {data[:8]!r}")
     if name == HEIC:
-        if not heif_is_readable():
+        if not heif_available():
             return PictureError("unsupported_format", f"{name}; {HEIF_REMEDY}")
         name = HEIF
     elif name not in ALLOWED:
@@ -267,15 +267,15 @@ def _unidentified(data: bytes) -> PictureError:
         return PictureError(
             "unsupported_format", f"{name}; convert it to one that is read: {readable}"
         )
-    try:  # Image.open kept the reason to itself
+    try:  # Image.open does not report the reason
         Image.OPEN[name][0](io.BytesIO(data), "")
     except Exception as error:  # noqa: BLE001
-        return _failure(data, error)
+        return _decode_error(data, error)
     return PictureError("corrupt", f"its {name} header cannot be read")
 
 
-def _failure(data: bytes, error: Exception) -> PictureError:
-    """Return the error of the feature table that fits what Pillow raised."""
+def _decode_error(data: bytes, error: Exception) -> PictureError:
+    """Return the error of the feature table for an exception of Pillow."""
     name = announced_format(data) or "picture"
     detail = f"{name}: {error}" if str(error) else f"{name}: {type(error).__name__}"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
@@ -285,44 +285,44 @@ def _failure(data: bytes, error: Exception) -> PictureError:
         return PictureError("too_many_pixels", f"{detail}: its pixels do not fit into memory")
     if any(word in words for word in ("unsupported", "unknown pixel mode", "not supported")):
         return PictureError("unsupported_format", detail)
-    if any(word in words for word in _CUT_SHORT) or _is_cut_short(data, name):
+    if any(word in words for word in _TRUNCATED) or _is_truncated(data, name):
         return PictureError("truncated", detail)
     return PictureError("corrupt", detail)
 
 
-def _is_cut_short(data: bytes, name: str) -> bool:
+def _is_truncated(data: bytes, name: str) -> bool:
     if name == "WEBP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     if name == "TIFF":
         order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
         return int.from_bytes(data[4:8], order) >= len(data)
     if name in {"AVIF", HEIC}:
-        return _lacks_boxes(data)
+        return _box_exceeds_file(data)
     return _LAST_BYTES.get(name, b"") not in data
 
 
-def _lacks_boxes(data: bytes) -> bool:
-    """Tell whether the last box of an ISO media file ends after the file does."""
+def _box_exceeds_file(data: bytes) -> bool:
+    """Return whether the last box of an ISO media file ends after the end of the file."""
     at = 0
     while at + 8 <= len(data):
         length = int.from_bytes(data[at : at + 4])
-        if length == 1:  # it stands behind the name of the box
+        if length == 1:  # the length follows the name of the box
             length = int.from_bytes(data[at + 8 : at + 16])
-        if length < 8:  # 0 is up to the end, all else is damage
+        if length < 8:  # 0 means up to the end of the file; other values are damage
             return False
         at += length
     return at != len(data)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return how to turn a loaded picture upright.
+def _orientation(image: Image.Image) -> Image.Transpose | None:
+    """Return the transposition that makes a loaded picture upright.
 
-    Pillow turns a TIFF while it loads it, and forgets its orientation.
+    Pillow makes a TIFF upright when it loads it, and removes its orientation.
     """
     try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # any damage to this block only loses the orientation
-        log.debug("a damaged EXIF block was ignored", exc_info=True)
+        return _TRANSPOSES.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damage to this block costs only the orientation
+        log.debug("ignored a damaged EXIF block", exc_info=True)
         return None
 
 
@@ -331,9 +331,9 @@ def _pil_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 
 def _tf1_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """TensorFlow 1's ``ResizeBilinear``: corners as origins, four neighbours, no antialias.
+    """Resize as TensorFlow 1's ``ResizeBilinear``: corners as origins, bilinear, no antialias.
 
-    In float32 and in TensorFlow's order of operations, then rounded to the nearest grey level.
+    Computes in float32, in the order of operations of TensorFlow, and rounds the result.
     """
     rgb = np.asarray(image)
     top, bottom, down = _tf1_weights(rgb.shape[0], size)
@@ -348,7 +348,7 @@ def _tf1_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
 def _tf1_weights(
     length: int, size: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Both neighbours of each new pixel along one side, and the share of the second."""
+    """Return both neighbours of each new pixel along one side, and the share of the second."""
     position = np.arange(size, dtype=np.float32) * (np.float32(length) / np.float32(size))
     first = np.minimum(position.astype(np.intp), length - 1)
     return first, np.minimum(first + 1, length - 1), position - first.astype(np.float32)
@@ -365,21 +365,21 @@ RESIZES: dict[str, Callable[[Image.Image, int], NDArray[np.uint8]]] = {
     "pil-bilinear": _pil_bilinear,
     "tf1-bilinear": _tf1_bilinear,
 }
-"""How a model wants its pictures resized, by the name in model.json."""
+"""Resize functions by their name in model.json."""
 
 
 def resized(image: Image.Image, size: int, resize: str) -> NDArray[np.uint8]:
-    """Return an RGB picture as uint8 (size, size, 3), its sides stretched to fit.
+    """Return an RGB picture as uint8 (size, size, 3); its proportions may change.
 
     Raises
     ------
     UsageError
-        When `resize` is none of `RESIZES`.
+        If `resize` is none of `RESIZES`.
     """
     if resize not in RESIZES:
-        known = ", ".join(RESIZES)
         raise UsageError(
-            f"expected a resize of {known}, found {resize!r}; is pool3 too old for it?"
+            f"expected a resize of {', '.join(RESIZES)}, found {resize!r}; "
+            "a newer release of pool3 may have it"
         )
     return RESIZES[resize](image, size)
 
@@ -393,9 +393,9 @@ def decode_resized(
     admit: Callable[[int], None] | None = None,
     thumbnail_side: int | None = None,
 ) -> Picture:
-    """Decode a picture and resize it to a model's input; raises as `decode` and `resized` do.
+    """Decode a picture and resize it to the input of a model; raises as `decode` and `resized`.
 
-    With `thumbnail_side` the picture has a thumbnail of at most so many pixels a side.
+    With `thumbnail_side` the result has a thumbnail with sides of at most that many pixels.
     """
     side = draft_side(size, resize)
     if side is not None:

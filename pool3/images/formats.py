@@ -1,6 +1,7 @@
-"""Which picture format a file's first bytes announce, the refused ones included.
+"""Detects the picture format of a file by its first bytes, including unsupported formats.
 
-It tells a foreign picture from a file that is none, for the error message. It reads no pixels.
+Error messages use it to distinguish an unsupported picture from a file that is no picture. Reads no
+pixels.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from functools import cache
 
 ALLOWED = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")
-"""Formats that are decoded (Pillow's names). None of them starts a program or follows a link."""
+"""Formats that are decoded (Pillow's names). None of them runs a program or follows a link."""
 
 _SIGNATURES = (
     ("JPEG", rb"\xff\xd8\xff"),
@@ -49,7 +50,7 @@ _PATTERNS = tuple((name, re.compile(pattern, re.DOTALL)) for name, pattern in _S
 
 
 def announced_format(data: bytes) -> str | None:
-    r"""Return the name of the picture format that `data` begins like, or None.
+    r"""Return the picture format that the first bytes of `data` indicate, or None.
 
     Examples
     --------
@@ -64,20 +65,20 @@ def announced_format(data: bytes) -> str | None:
     return next((name for name, pattern in _PATTERNS if pattern.match(head)), None)
 
 
-#: What a file begins like, and what Pillow calls its reader.
+#: The name by the first bytes of a file, and the name of Pillow's reader.
 HEIC, HEIF = "HEIC", "HEIF"
 HEIF_REMEDY = "its reader is not installed; install it: pip install 'pool3[heif]'"
 
 
 @cache
-def heif_is_readable() -> bool:
-    """Tell whether HEIC can be read here; the first call loads its reader into Pillow."""
+def heif_available() -> bool:
+    """Return whether HEIC can be read; the first call registers its reader in Pillow."""
     try:
         import pillow_heif  # noqa: PLC0415 - an extra, and slow to load
     except ImportError:
         return False
     pillow_heif.register_heif_opener(
-        # As many decoders as there are CPUs do without threads.
+        # One decoder process per CPU needs no threads.
         decode_threads=1, thumbnails=False, depth_images=False, aux_images=False,
     )  # fmt: skip
     return True

@@ -1,4 +1,4 @@
-"""A picture opened from whatever a caller has: path, uri, bytes, PIL image, array of pixels."""
+"""Opens a picture from a path, a uri, bytes, a PIL image or an array of pixels."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pool3.errors import UsageError
 from pool3.images.colour import to_rgb
 from pool3.images.decode import DecodeLimits, decode
 
-# What a result keeps of its query picture, to draw it on a contact sheet.
-_KEPT_SIDE = 512
+# Enough to draw the query picture of a result on a contact sheet.
+_COPY_SIDE = 512
 
 
-def fetched_picture(where: str | os.PathLike[str], draft_side: int | None = None) -> Image.Image:
+def fetched_picture(uri: str | os.PathLike[str], draft_side: int | None = None) -> Image.Image:
     """Fetch and decode a picture.
 
     Parameters
     ----------
-    where
-        A path or a uri of the storage module.
+    uri
+        A path or a uri that `pool3.storage` supports.
     draft_side
         As in `pool3.images.decode.decode`.
 
@@ -36,19 +36,19 @@ def fetched_picture(where: str | os.PathLike[str], draft_side: int | None = None
     Raises
     ------
     StorageError, PictureError
-        When it cannot be read or decoded.
+        If it cannot be read or decoded.
     """
-    data = storage.fetch(storage.canonical_uri(where), max_bytes=DecodeLimits().max_bytes)
+    data = storage.fetch(storage.canonical_uri(uri), max_bytes=DecodeLimits().max_bytes)
     return decode(data, draft_side=draft_side).image
 
 
 def as_picture(query: Any, draft_side: int | None = None) -> Image.Image:
-    """Make RGB of whatever a caller has in hand.
+    """Convert a query picture to RGB.
 
     Parameters
     ----------
     query
-        A path or uri, a picture file's bytes, a PIL image, or a uint8 array (h, w, 3).
+        A path or uri, the bytes of a picture file, a PIL image, or a uint8 array (h, w, 3).
     draft_side
         As in `pool3.images.decode.decode`, for files.
 
@@ -66,12 +66,12 @@ def as_picture(query: Any, draft_side: int | None = None) -> Image.Image:
         return to_rgb(ImageOps.exif_transpose(query))
     if _is_pixels(query):
         return Image.fromarray(np.ascontiguousarray(query))
-    found = type(query).__name__
+    kind = type(query).__name__
     if isinstance(query, np.ndarray):
-        found = f"an array of {query.dtype} of shape {query.shape}"
+        kind = f"an array of {query.dtype} of shape {query.shape}"
     raise UsageError(
         "a query must be a path or uri, a picture file's bytes, a PIL image, a uint8 array "
-        f"(height, width, 3), a vector (one-dimensional array) or a list of these; found {found}"
+        f"(height, width, 3), a vector (one-dimensional array) or a list of these; found {kind}"
     )
 
 
@@ -88,5 +88,5 @@ def _is_pixels(query: Any) -> bool:
 def small_copy(picture: Image.Image) -> Image.Image:
     """Return a copy of at most 512 pixels a side, for a contact sheet."""
     copy = picture.copy()
-    copy.thumbnail((_KEPT_SIDE, _KEPT_SIDE))
+    copy.thumbnail((_COPY_SIDE, _COPY_SIDE))
     return copy

@@ -1,8 +1,8 @@
-"""Decoding in processes of their own, so that no picture can take its worker down.
+"""Decodes pictures in separate processes, so that no picture can crash its worker.
 
-Pictures come from anywhere, and the libraries that read them are written in C. Here a picture that
-crashes its decoder, hangs in it or fills its memory costs one row and nothing else: the process is
-replaced, and the next picture goes on.
+Pictures are of unknown origin, and the libraries that read them are written in C. A picture that
+crashes its decoder, blocks it or exhausts its memory costs only its own row: the process is
+replaced, and the next picture is decoded.
 """
 
 from __future__ import annotations
@@ -28,43 +28,43 @@ K = TypeVar("K")
 
 MEMORY_LIMIT_BYTES = 1024 * 1024 * 1024
 IN_FLIGHT_PIXELS = 100_000_000
-_CLOSED = "the pool of decoders was closed; make another"
-_AHEAD_BYTES = 64 * 1024 * 1024
+_CLOSED = "the pool of decoders is closed; create another"
+_MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
 class DecodePool:
     """Processes that decode pictures ahead of a consumer; a context manager.
 
-    The processes are started at once and not waited for, so an engine can be loaded meanwhile.
-    They need no main module to import again, and a daemonic process may have them.
+    The constructor starts the processes without waiting for them, so that an engine can be loaded
+    in the meantime. They do not import the main module, and a daemonic process may start them.
 
     Parameters
     ----------
     processes
-        How many pictures are decoded at one time.
+        How many pictures are decoded at the same time.
     size, resize, limits
         As in `pool3.images.decode.decode_resized`.
     timeout_s
-        Seconds that a picture may take; then its process is ended and the picture's error is
+        Time limit of a picture in seconds; after that its process is killed and its error is
         ``timeout``. Waiting for `in_flight_pixels` does not count.
     memory_limit_bytes
-        What each process may allocate. A picture that may need more, reckoned as for
-        `in_flight_pixels`, is not begun; it and one that does need more have the error
-        ``too_many_pixels``.
+        Memory that each process may allocate. A picture that would need more, estimated as for
+        `in_flight_pixels`, is not decoded. The error of such a picture, and of one that does need
+        more, is ``too_many_pixels``.
     in_flight_pixels
-        Width times height, summed over the pictures being decoded; JPEG 2000 counts three times,
-        all else but plain JPEG twice, for the memory it takes (see `decode`). So the
-        processes together hold at most nine bytes for each. A picture that has more is decoded
-        alone.
+        Width times height, summed over the pictures that are being decoded. According to their
+        memory (see `decode`), JPEG 2000 counts three times, and other formats than plain JPEG
+        twice. So all processes together use at most nine bytes per pixel. A picture that has more
+        pixels is decoded alone.
     thumbnail_side
-        Most pixels along a side of the thumbnails, 1 to 2048; None makes none.
+        Largest side of the thumbnails in pixels, 1 to 2048; None for no thumbnails.
     function
-        ``module:name`` of what decodes, for tests.
+        ``module:name`` of the decode function, for tests.
 
     Attributes
     ----------
     seconds
-        What decoding took so far, summed over the processes.
+        Time spent decoding so far, summed over the processes.
 
     Examples
     --------
@@ -90,8 +90,8 @@ class DecodePool:
             raise UsageError(f"expected a resize of {', '.join(RESIZES)}, found {resize!r}")
         if min(processes, size) < 1 or timeout_s <= 0:
             raise UsageError(
-                "a pool needs 1 process or more, pictures of 1 pixel or more and a deadline above "
-                f"0 s, not {processes}, {size} and {timeout_s}"
+                "expected 1 process or more, pictures of 1 pixel or more and a time limit above "
+                f"0 s, found {processes}, {size} and {timeout_s}"
             )
         if thumbnail_side is not None:
             check_side(thumbnail_side)
@@ -122,30 +122,30 @@ class DecodePool:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds of the processes, their start included, as far as they lived to tell."""
+        """CPU seconds of the processes including their start, as far as they reported them."""
         return sum(decoder.cpu_s for decoder in self._decoders)
 
     @property
     def pids(self) -> list[int]:
-        """The processes that decode now; another takes the place of one that ended."""
+        """The ids of the current processes; a process that ended is replaced by another."""
         return [decoder.pid for decoder in self._decoders]
 
     def decode(
         self, items: Iterable[tuple[K, bytes]]
     ) -> Iterator[tuple[K, Picture | PictureError]]:
-        """Yield each item's picture, or what is wrong with it, in the order of the items.
+        """Yield the picture or the error of each item, in the order of the items.
 
         Parameters
         ----------
         items
-            A key of any kind and the bytes of a file. They are taken in the calling thread, at
-            most four for each process ahead of the consumer (eight where there are fewer), and no
-            more once 64 MiB wait.
+            Pairs of a key and the bytes of a file. They are read in the calling thread, at most
+            four per process (but at least eight) ahead of the consumer, and no more once 64 MiB
+            wait.
 
         Raises
         ------
         Pool3Error
-            When a decoder process cannot be started.
+            If a decoder process cannot be started, or the pool is closed.
         """
         waiting: deque[tuple[K, int, Future[Picture | PictureError]]] = deque()
         waiting_bytes = 0
@@ -153,7 +153,7 @@ class DecodePool:
         more = True
         try:
             while True:
-                while more and len(waiting) < self._ahead and waiting_bytes < _AHEAD_BYTES:
+                while more and len(waiting) < self._ahead and waiting_bytes < _MAX_WAITING_BYTES:
                     item = next(iterator, None)
                     if item is None:
                         more = False
@@ -175,9 +175,9 @@ class DecodePool:
     def _submit(self, data: bytes) -> Future[Picture | PictureError]:
         if self._closed:
             raise Pool3Error(_CLOSED)
-        return self._threads.submit(self._decoded, [data].pop)
+        return self._threads.submit(self._decode, [data].pop)
 
-    def _decoded(self, take: Callable[[], bytes]) -> Picture | PictureError:
+    def _decode(self, take: Callable[[], bytes]) -> Picture | PictureError:
         decoder = self._idle.get()
         try:
             before = decoder.seconds
@@ -187,14 +187,14 @@ class DecodePool:
                 if self._closed:
                     raise Pool3Error(_CLOSED)
                 if not decoder.alive:
-                    log.warning("a decoder is replaced: %s", outcome)
+                    log.warning("replacing a decoder process: %s", outcome)
                     decoder.restart()
             return outcome
         finally:
             self._idle.put(decoder)
 
     def close(self) -> None:
-        """End every process, whatever it is busy with; safe to repeat."""
+        """Kill all processes, even while they decode; safe to repeat."""
         with self._lock:
             closed, self._closed = self._closed, True
         if closed:

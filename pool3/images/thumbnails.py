@@ -1,4 +1,4 @@
-"""Small JPEG copies of pictures, made while a picture is open."""
+"""Makes thumbnails: small JPEG copies of decoded pictures."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from PIL import Image
 
 from pool3.errors import UsageError
 
-MOST_SIDE = 2048
+MAX_SIDE = 2048
 _QUALITY = 85
 
 
 def check_side(side: int) -> None:
-    """Raise `UsageError` unless thumbnails may be that long."""
-    if not 1 <= side <= MOST_SIDE:
-        raise UsageError(f"expected thumbnails of 1 to {MOST_SIDE} pixels a side, found {side}")
+    """Raise `UsageError` unless `side` is a valid size of thumbnails."""
+    if not 1 <= side <= MAX_SIDE:
+        raise UsageError(f"expected thumbnails of 1 to {MAX_SIDE} pixels a side, found {side}")
 
 
 def thumbnail(image: Image.Image, side: int) -> bytes:
-    """Return a small copy of a picture; nothing but pixels goes along, no place and no camera.
+    """Return a small copy of a picture without its metadata (such as location and camera).
 
     Parameters
     ----------
     image
         RGB, upright.
     side
-        Most pixels along the longer side. A picture that is smaller keeps its size.
+        Largest side in pixels. A smaller picture is not enlarged.
 
     Returns
     -------
     bytes
-        A baseline JPEG, RGB, of at least 1 by 1 pixel and, but for rounding, the same proportions.
+        A baseline JPEG, RGB, at least 1 by 1 pixel, with the same proportions except for rounding.
 
     Raises
     ------
     UsageError
-        When `side` is not in 1..2048.
+        If `side` is not in 1..2048.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def thumbnail(image: Image.Image, side: int) -> bytes:
     check_side(side)
     share = min(1.0, side / max(image.size))
     width, height = (max(1, round(length * share)) for length in image.size)
-    # Reduced by a whole factor first: a picture of 50 megapixels would be filtered pixel by pixel.
+    # Reducing by a whole factor first avoids filtering each pixel of a large picture.
     small = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
     small.info = {}
     file = io.BytesIO()

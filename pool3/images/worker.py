@@ -1,7 +1,7 @@
-"""One decoder process, seen from the process that started it.
+"""A decoder process, from the side of its parent.
 
-It is started as a plain command and not by multiprocessing: a daemonic process may start it, and
-the main module of its parent is not imported again.
+It is started as a command instead of by multiprocessing, so that a daemonic process may start it
+and it does not import the main module of its parent.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import numpy as np
 from pool3.errors import PictureError, Pool3Error
 from pool3.images.decode import DecodeLimits, Picture
 from pool3.images.pixel_budget import PixelBudget
-from pool3.images.thumbnails import MOST_SIDE
-from pool3.images.worker_main import HEADER, SMALL
+from pool3.images.thumbnails import MAX_SIDE
+from pool3.images.worker_main import ADMITTED_PIXELS, HEADER
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ _START = (
 )
 _START_TIMEOUT_S = 120.0
 _EXIT_TIMEOUT_S = 5.0
-_MAX_ANSWER = 65_536
-_MAX_THUMBNAIL = 4 * MOST_SIDE**2
+_MAX_MESSAGE = 65_536
+_MAX_THUMBNAIL = 4 * MAX_SIDE**2
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSettings:
-    """What a decoder process is told when it starts; see `pool3.images.pool.DecodePool`."""
+    """Settings of a decoder process; see `pool3.images.pool.DecodePool`."""
 
     size: int
     resize: str
@@ -56,22 +56,23 @@ class DecoderSettings:
 
 
 class DecoderNotStarted(Pool3Error):
-    """A decoder process ended before it could take a picture."""
+    """A decoder process ended before it was ready for a picture."""
 
 
 class Decoder:
-    """A decoder process; one thread at a time may use it.
+    """A decoder process, for one thread at a time.
 
     Parameters
     ----------
     settings
-        What the process is told.
+        Sent to the process when it starts.
 
     Attributes
     ----------
-    seconds, cpu_s
-        What decoding took, and the CPU time of the processes, those replaced included, as far as
-        they lived to tell.
+    seconds
+        Time spent decoding.
+    alive
+        False after the process was killed.
     """
 
     def __init__(self, settings: DecoderSettings) -> None:
@@ -85,98 +86,99 @@ class Decoder:
 
     @property
     def cpu_s(self) -> float:
-        """CPU time of this decoder so far, the start of its processes included."""
+        """CPU time of this decoder including replaced processes, as far as they reported it."""
         return self._cpu_before_s + self._cpu_s
 
     def restart(self) -> None:
-        """Start another process in the place of the one that ended, without waiting for it."""
+        """Replace the process that ended by a new one, without waiting for it."""
         self._socket.close()
         self._cpu_before_s, self._cpu_s = self.cpu_s, 0.0
         self._start()
 
     def _start(self) -> None:
         self.alive, self._ready = True, False
-        self._socket, theirs = socket.socketpair()
+        self._socket, child_socket = socket.socketpair()
         settings = json.dumps(dataclasses.asdict(self._settings))
-        arguments = [str(theirs.fileno()), str(self._memory_fd), settings, *_search_path()]
-        with theirs:
+        arguments = [str(child_socket.fileno()), str(self._memory_fd), settings, *_search_path()]
+        with child_socket:
             self._process = subprocess.Popen(
-                # The search path is complete already; -S saves a tenth of the start.
+                # The search path is already complete; -S saves a tenth of the start time.
                 [sys.executable, "-S", "-W", "ignore", "-c", _START, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), self._memory_fd),
-                # NumPy would start a thread for each CPU, with memory that counts.
+                pass_fds=(child_socket.fileno(), self._memory_fd),
+                # NumPy would start a thread per CPU, whose memory counts against the limit.
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
 
     @property
     def pid(self) -> int:
-        """Of the process that decodes now."""
+        """The id of the current process."""
         return self._process.pid
 
     def decode(self, take: Callable[[], bytes], budget: PixelBudget) -> Picture | PictureError:
-        """Decode one picture; afterwards `alive` tells whether the process survived it.
+        """Decode one picture; afterwards `alive` is whether the process survived it.
 
         Parameters
         ----------
         take
-            Hands over the bytes of the file, once; they are let go as soon as the process has them.
+            Returns the bytes of the file; called once, so that they can be freed as soon as the
+            process has received them.
         budget
-            What the pictures being decoded share.
+            The budget that all pictures being decoded share.
 
         Raises
         ------
         DecoderNotStarted
-            When the process ended before it was ready.
+            If the process ended before it was ready.
         """
         self._await_ready()
-        share = SMALL
-        budget.acquire(share)
+        acquired = ADMITTED_PIXELS
+        budget.acquire(acquired)
         started = time.monotonic()
         try:
             deadline = started + self._settings.timeout_s
             self._send(b"J", take(), deadline)
             kind, payload = self._receive(deadline)
             if kind == b"A":
-                waiting = time.monotonic()
-                budget.release(share)
-                share = 0
-                wanted = int(payload)
-                budget.acquire(wanted)
-                share = wanted
-                waited = time.monotonic() - waiting
-                started, deadline = started + waited, deadline + waited
+                wait_started = time.monotonic()
+                budget.release(acquired)
+                acquired = 0
+                requested = int(payload)
+                budget.acquire(requested)
+                acquired = requested
+                wait_s = time.monotonic() - wait_started
+                started, deadline = started + wait_s, deadline + wait_s
                 self._send(b"G", b"", deadline)
                 kind, payload = self._receive(deadline)
             return self._outcome(kind, json.loads(payload), deadline)
         except TimeoutError:
             self.kill()
             limit = f"{self._settings.timeout_s:g} s"
-            return self._lost("timeout", f"it was not decoded within {limit}", started)
+            return self._failed("timeout", f"it was not decoded within {limit}", started)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            return self._lost("decoder_crashed", self._reason(error), started)
+            return self._failed("decoder_crashed", self._end(error), started)
         finally:
-            budget.release(share)
+            budget.release(acquired)
 
-    def _lost(self, code: str, detail: str, started: float) -> PictureError:
-        """Return the error of a picture that its process can tell nothing more of."""
+    def _failed(self, code: str, detail: str, started: float) -> PictureError:
+        """Return the error of a picture whose process did not report a result."""
         seconds = time.monotonic() - started
         self.seconds += seconds
         return PictureError(code, detail, seconds)
 
     def _outcome(
-        self, kind: bytes, facts: dict[str, Any], deadline: float
+        self, kind: bytes, result: dict[str, Any], deadline: float
     ) -> Picture | PictureError:
-        self.seconds += facts["seconds"]
-        self._cpu_s = facts["cpu_s"]
+        self.seconds += result["seconds"]
+        self._cpu_s = result["cpu_s"]
         if kind == b"E":
-            return PictureError(facts["code"], facts["detail"], facts["seconds"])
+            return PictureError(result["code"], result["detail"], result["seconds"])
         size = self._settings.size
         rgb = np.frombuffer(self._memory, np.uint8).reshape(size, size, 3).copy()
-        small = self._receive(deadline, _MAX_THUMBNAIL)[1] if facts["thumbnail"] else None
+        thumbnail = self._receive(deadline, _MAX_THUMBNAIL)[1] if result["thumbnail"] else None
         return Picture(
-            rgb, facts["width"], facts["height"], facts["format"], small, facts["seconds"]
+            rgb, result["width"], result["height"], result["format"], thumbnail, result["seconds"]
         )
 
     def _await_ready(self) -> None:
@@ -190,17 +192,17 @@ class Decoder:
         except (OSError, EOFError):
             pass
         if not self._ready:
-            reason = self._reason(EOFError())
+            reason = self._end(EOFError())
             raise DecoderNotStarted(
                 f"expected a decoder process to start, but {sys.executable} {reason}; "
-                "what it wrote to stderr, in the log of this process, says why"
+                "see what it wrote to stderr, in the log of this process"
             )
 
-    def _reason(self, error: Exception) -> str:
-        """Put an end to the process and say how it ended."""
+    def _end(self, error: Exception) -> str:
+        """Kill the process and return how it ended."""
         if not isinstance(error, OSError | EOFError):
             self.kill()
-            return f"the decoder answered what cannot be read ({error})"
+            return f"the decoder sent an invalid message ({error})"
         try:
             status = self._process.wait(_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -213,41 +215,41 @@ class Decoder:
         return f"exited with status {status}"
 
     def _send(self, kind: bytes, data: bytes, deadline: float) -> None:
-        self._until(deadline)
+        self._set_timeout(deadline)
         self._socket.sendall(HEADER.pack(kind, len(data)))
-        self._until(deadline)
+        self._set_timeout(deadline)
         self._socket.sendall(data)
 
-    def _receive(self, deadline: float, most: int = _MAX_ANSWER) -> tuple[bytes, bytes]:
-        kind, length = HEADER.unpack(self._exactly(HEADER.size, deadline))
-        if length > most:
-            raise ValueError(f"an answer of {length} bytes")
-        return kind, self._exactly(length, deadline)
+    def _receive(self, deadline: float, max_bytes: int = _MAX_MESSAGE) -> tuple[bytes, bytes]:
+        kind, length = HEADER.unpack(self._receive_bytes(HEADER.size, deadline))
+        if length > max_bytes:
+            raise ValueError(f"a message of {length} bytes")
+        return kind, self._receive_bytes(length, deadline)
 
-    def _exactly(self, length: int, deadline: float) -> bytes:
+    def _receive_bytes(self, length: int, deadline: float) -> bytes:
         data = bytearray()
         while len(data) < length:
-            self._until(deadline)
-            more = self._socket.recv(length - len(data))
-            if not more:
+            self._set_timeout(deadline)
+            chunk = self._socket.recv(length - len(data))
+            if not chunk:
                 raise EOFError
-            data += more
+            data += chunk
         return bytes(data)
 
-    def _until(self, deadline: float) -> None:
+    def _set_timeout(self, deadline: float) -> None:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise TimeoutError
         self._socket.settimeout(remaining)
 
     def kill(self) -> None:
-        """End the process and wait for its end; safe to repeat."""
+        """Kill the process and wait for its end; safe to repeat."""
         self.alive = False
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """End the process and give its memory back."""
+        """Kill the process and free its memory."""
         self.kill()
         self._socket.close()
         self._memory.close()
@@ -263,7 +265,7 @@ def signal_name(number: int) -> str:
 
 
 def _shared_memory(size: int) -> int:
-    """Return a descriptor of memory without a name: it goes with the last process that has it."""
+    """Return a descriptor of anonymous memory, freed with the last process that has it open."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("pool3-pixels")
     else:
@@ -274,6 +276,6 @@ def _shared_memory(size: int) -> int:
 
 
 def _search_path() -> list[str]:
-    """Where this process finds its modules: the archives that Spark adds while it runs, too."""
+    """Return the module search path of this process, with archives that Spark added to it."""
     home = str(Path(__file__).parents[2])
     return list(dict.fromkeys([home, *filter(None, sys.path)]))

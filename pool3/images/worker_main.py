@@ -1,19 +1,19 @@
-"""A process that decodes one picture after another for the process that started it.
+"""The main function of a decoder process, which decodes pictures one by one for its parent.
 
-Pictures come through a socket, pixels go back through shared memory, the rest through the socket.
-It ends when the other end of the socket is closed, which the death of its parent does too; a
-picture that it is busy with then cannot hold it much beyond the deadline. It imports Pillow, NumPy
-and `pool3.images.decode`, no more: it has to start in a fraction of a second.
+It receives pictures from a socket and returns pixels in shared memory, everything else through the
+socket. The process ends when the other end of the socket is closed, also by the death of its
+parent; a timer ends it soon after the deadline of a picture that blocks it. It imports only Pillow,
+NumPy and `pool3.images.decode`, because it must start in a fraction of a second.
 
-Each message is a letter, the length of what follows as 8 bytes, and that many bytes:
+Each message is a letter, the length of the payload as 8 bytes, and the payload:
 
 ===== =========== ==========================================================================
-J     to decoder  a picture's file
-G     to decoder  its pixels may be decoded
-R     to parent   ready
-A     to parent   asks for as many pixels as the decimal number says, and waits for G
-P, E  to parent   a JSON object: the facts of the picture in shared memory, or what is wrong
-T     to parent   the thumbnail of the picture whose facts, just sent, said that there is one
+J     to decoder  a picture file
+G     to decoder  grants the requested pixels
+R     to parent   the decoder is ready
+A     to parent   requests that many pixels (a decimal number) and waits for G
+P, E  to parent   a JSON object: metadata of the picture in shared memory, or its error
+T     to parent   the thumbnail, if the preceding metadata announced one
 ===== =========== ==========================================================================
 """
 
@@ -38,18 +38,18 @@ from pool3.errors import PictureError
 from pool3.images.decode import DecodeLimits
 
 HEADER = struct.Struct("<cQ")
-SMALL = 1_000_000
-"""Pictures of no more pixels are decoded unasked."""
+ADMITTED_PIXELS = 1_000_000
+"""Pictures of at most so many pixels are decoded without a request."""
 
 PIXEL_BYTES = 9
-"""Memory that decoding takes at most for a pixel that `pool3.images.decode` announces."""
+"""Most memory that decoding takes per pixel that `pool3.images.decode` passes to `admit`."""
 
 _GRACE_S = 5.0
 _MAX_DETAIL = 2000
 
 
 def main(socket_fd: int, memory_fd: int, settings: str) -> None:
-    """Decode what comes through a socket until it is closed.
+    """Decode the pictures from a socket until it is closed.
 
     Parameters
     ----------
@@ -59,11 +59,11 @@ def main(socket_fd: int, memory_fd: int, settings: str) -> None:
         JSON: the fields of `pool3.images.worker.DecoderSettings`.
     """
     config: dict[str, Any] = json.loads(settings)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     _limit(resource.RLIMIT_DATA, config["memory_limit_bytes"])
     _limit(resource.RLIMIT_CORE, 0)
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # as many decoders as there are CPUs do without
-    _quieten_libraries()
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one decoder process per CPU needs no threads
+    _silence_libraries()
     module, name = config["function"].split(":")
     decoder = _Decoder(socket_fd, memory_fd, getattr(import_module(module), name), config)
     with suppress(BrokenPipeError, ConnectionResetError):
@@ -94,18 +94,18 @@ class _Decoder:
     def run(self) -> None:
         self._send(b"R")
         while (data := self._receive()) is not None:
-            self._arm()
+            self._start_timer()
             self._waited_s, started = 0.0, time.perf_counter()
-            kind, facts, small = self._decoded(data)
-            facts["seconds"] = time.perf_counter() - started - self._waited_s
-            facts["cpu_s"] = time.process_time()
+            kind, result, thumbnail = self._decode(data)
+            result["seconds"] = time.perf_counter() - started - self._waited_s
+            result["cpu_s"] = time.process_time()
             signal.setitimer(signal.ITIMER_REAL, 0)
             del data
-            self._send(kind, json.dumps(facts).encode())
-            if small is not None:
-                self._send(b"T", small)
+            self._send(kind, json.dumps(result).encode())
+            if thumbnail is not None:
+                self._send(b"T", thumbnail)
 
-    def _decoded(self, data: bytes) -> tuple[bytes, dict[str, Any], bytes | None]:
+    def _decode(self, data: bytes) -> tuple[bytes, dict[str, Any], bytes | None]:
         try:
             picture = self._function(data, **self._arguments)
         except PictureError as error:
@@ -114,16 +114,21 @@ class _Decoder:
             detail = "its pixels do not fit into memory"
             return b"E", {"code": "too_many_pixels", "detail": detail}, None
         self._pixels[...] = picture.rgb
-        facts = {"width": picture.width, "height": picture.height, "format": picture.format}
-        return b"P", facts | {"thumbnail": picture.thumbnail is not None}, picture.thumbnail
+        metadata = {
+            "width": picture.width,
+            "height": picture.height,
+            "format": picture.format,
+            "thumbnail": picture.thumbnail is not None,
+        }
+        return b"P", metadata, picture.thumbnail
 
     def _admit(self, pixels: int) -> None:
         needed = pixels * PIXEL_BYTES
         if needed > self._memory_limit_bytes:
-            # Some libraries call it damage when memory is not to be had.
+            # Some libraries report a damaged picture when an allocation fails.
             detail = f"up to {needed} bytes of memory, the limit is {self._memory_limit_bytes}"
             raise PictureError("too_many_pixels", f"decoding it takes {detail}")
-        if pixels <= SMALL:
+        if pixels <= ADMITTED_PIXELS:
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
         started = time.perf_counter()
@@ -131,10 +136,10 @@ class _Decoder:
         if self._receive() is None:
             raise SystemExit
         self._waited_s += time.perf_counter() - started
-        self._arm()
+        self._start_timer()
 
-    def _arm(self) -> None:
-        """Have the kernel end this process, whatever it is caught in, should the parent be gone."""
+    def _start_timer(self) -> None:
+        """Let the kernel end this process if a picture blocks it and its parent is dead."""
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
 
     def _receive(self) -> bytes | None:
@@ -151,17 +156,17 @@ class _Decoder:
             message = message[os.write(self._socket_fd, message) :]
 
 
-def _quieten_libraries() -> None:
-    """Let only Python write to stderr: libtiff tells it of each damaged picture in many lines."""
+def _silence_libraries() -> None:
+    """Let only Python write to stderr; libtiff writes many lines for each damaged picture."""
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    os.close(devnull)
 
 
-def _limit(what: int, most: int) -> None:
-    """Lower a limit of this process, where the system has such a limit."""
-    hard = resource.getrlimit(what)[1]
+def _limit(resource_id: int, maximum: int) -> None:
+    """Lower a resource limit of this process, if the system supports it."""
+    hard = resource.getrlimit(resource_id)[1]
     with suppress(ValueError, OSError):
-        value = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (value, hard))
+        value = maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)
+        resource.setrlimit(resource_id, (value, hard))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageChops
 
-from pool3.images.formats import heif_is_readable
+from pool3.images.formats import heif_available
 from tests.hostile.bombs import chunk, png
 from tests.hostile.damaged import WHOLE
 from tests.hostile.made import OK, SCENE, Made, made, saved
@@ -54,7 +54,7 @@ HEIC = base64.b64decode(
 
 def telephones() -> Iterator[Made]:
     """HEIC, which is read where the extra for it is installed and named where it is not."""
-    readable = heif_is_readable()
+    readable = heif_available()
     yield made("photo.heic", HEIC, OK if readable else "unsupported_format")
     yield made("photo.jpg", HEIC, OK if readable else "unsupported_format")
     beginning = b"\0\0\0\x18ftypheic" + bytes(12)

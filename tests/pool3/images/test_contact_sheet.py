@@ -33,7 +33,7 @@ STRANGE = [
 
 
 @dataclass
-class Found:
+class FakeHits:
     ids: list[str]
     query: Image.Image | None = None
     uris: list[str] = field(default_factory=list)
@@ -95,14 +95,14 @@ def test_a_picture_that_cannot_be_read_is_a_placeholder(tmp_path: Path) -> None:
     broken.write_bytes(good.read_bytes()[:40])
     ids = [str(good), str(broken), str(tmp_path / "gone.png"), "ftp://a/b", "plain id", "\0"]
     assert [picture is None for picture in fetched_pictures(ids)] == [False] + [True] * 5
-    sheet = contact_sheet(Found(ids, query=BLUE))
+    sheet = contact_sheet(FakeHits(ids, query=BLUE))
     assert share(sheet, (255, 0, 0)) > 0.03
     assert share(sheet, (0, 0, 255)) > 0.03
 
 
 def test_pictures_come_from_where_they_are_not_from_their_ids(tmp_path: Path) -> None:
     RED.save(tmp_path / "red.png")
-    sheet = contact_sheet(Found(["a-17"], uris=[str(tmp_path / "red.png")]))
+    sheet = contact_sheet(FakeHits(["a-17"], uris=[str(tmp_path / "red.png")]))
     assert share(sheet, (255, 0, 0)) > 0.3
 
 

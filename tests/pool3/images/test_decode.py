@@ -64,8 +64,8 @@ def test_lossless_formats_come_back_as_they_were_drawn(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
 def test_lossy_formats_come_back_nearly_so(kind: str) -> None:
-    found = pixels(saved(SCENE, kind, quality=95)).astype(float)
-    assert np.abs(found - np.asarray(SCENE)).mean() < 6
+    actual = pixels(saved(SCENE, kind, quality=95)).astype(float)
+    assert np.abs(actual - np.asarray(SCENE)).mean() < 6
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "AVIF", "JPEG"])
@@ -104,16 +104,16 @@ def test_transparent_pixels_are_white(mode: str) -> None:
     alpha = Image.new("L", SCENE.size, 0)
     alpha.paste(255, (0, 0, 30, 40))
     picture.putalpha(alpha)
-    found = pixels(saved(picture, "TIFF" if mode == "PA" else "PNG"))
+    actual = pixels(saved(picture, "TIFF" if mode == "PA" else "PNG"))
     opaque = np.asarray(SCENE.convert("P").convert("RGB") if mode == "PA" else SCENE)
     opaque = np.asarray(SCENE.convert("L").convert("RGB")) if mode == "LA" else opaque
-    assert (found[:, 30:] == 255).all()
-    assert np.array_equal(found[:, :30], opaque[:, :30])
+    assert (actual[:, 30:] == 255).all()
+    assert np.array_equal(actual[:, :30], opaque[:, :30])
 
 
 def test_half_transparent_is_halfway_to_white() -> None:
-    found = pixels(saved(Image.new("RGBA", (4, 4), (0, 100, 200, 128))))
-    assert np.abs(found[0, 0].astype(int) - [127, 177, 227]).max() <= 1
+    actual = pixels(saved(Image.new("RGBA", (4, 4), (0, 100, 200, 128))))
+    assert np.abs(actual[0, 0].astype(int) - [127, 177, 227]).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ def test_a_transparent_gif_is_white_where_nothing_is() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(kind: str) -> None:
     ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
-    found = pixels(saved(Image.fromarray(ramp), kind))
-    assert np.array_equal(found[..., 0].ravel(), np.arange(256))
-    assert (found == found[..., :1]).all()
+    actual = pixels(saved(Image.fromarray(ramp), kind))
+    assert np.array_equal(actual[..., 0].ravel(), np.arange(256))
+    assert (actual == actual[..., :1]).all()
 
 
 def test_big_endian_sixteen_bits_mean_the_same() -> None:
@@ -153,8 +153,8 @@ def test_samples_without_a_range_are_stretched_alike_in_every_band() -> None:
     assert samples.size > BAND_PIXELS
     low, high = float(samples.min()), float(samples.max())
     expected = np.rint((samples.astype(np.float64) - low) * (255 / (high - low)))
-    found = np.asarray(to_rgb(Image.fromarray(samples)))
-    np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, axis=2))
+    actual = np.asarray(to_rgb(Image.fromarray(samples)))
+    np.testing.assert_array_equal(actual, np.repeat(expected[..., None], 3, axis=2))
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

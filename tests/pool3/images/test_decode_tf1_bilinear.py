@@ -21,10 +21,10 @@ def tensorflow() -> Any:
 
 def by_tensorflow(tf: Any, image: Image.Image, size: int) -> npt.NDArray[np.float32]:
     pixels = np.asarray(image)[None].astype(np.float32)
-    found = tf.compat.v1.image.resize_bilinear(
+    actual = tf.compat.v1.image.resize_bilinear(
         pixels, (size, size), align_corners=False, half_pixel_centers=False
     )
-    return np.asarray(found[0])
+    return np.asarray(actual[0])
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ def test_it_is_tensorflows_op_rounded(tensorflow: Any, shape: tuple[int, int]) -
     noise = np.random.default_rng(3).integers(0, 256, (shape[1], shape[0], 3), np.uint8)
     for image in (Image.fromarray(noise), draw_scene(5, size=shape)):
         expected = by_tensorflow(tensorflow, image, 299)
-        found = resized(image, 299, "tf1-bilinear").astype(np.float32)
+        actual = resized(image, 299, "tf1-bilinear").astype(np.float32)
         # Half a grey level is the rounding; only what lies on the half may fall to either side.
-        assert np.abs(found - expected).max() <= 0.5001
-        assert (found != np.rint(expected)).mean() < 1e-4
+        assert np.abs(actual - expected).max() <= 0.5001
+        assert (actual != np.rint(expected)).mean() < 1e-4
 
 
 def test_it_is_not_the_resize_of_pillow(tensorflow: Any) -> None:

@@ -46,7 +46,7 @@ def test_a_draft_keeps_three_times_the_side_of_the_input() -> None:
     assert decode(png.getvalue(), draft_side=side).image.size == (2400, 1900)
 
 
-def test_facts_are_those_of_the_original_and_thumbnails_as_large_as_asked() -> None:
+def test_sizes_are_those_of_the_original_and_thumbnails_as_large_as_requested() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     data = jpeg(Image.new("RGB", (2400, 1900), (9, 99, 199)), exif=exif.tobytes())

@@ -15,11 +15,11 @@ from PIL import Image
 from pool3.errors import PictureError
 from pool3.gallery import draw_scene
 from pool3.images.decode import DecodeLimits, Picture, decode
-from pool3.images.formats import heif_is_readable
+from pool3.images.formats import heif_available
 from pool3.images.pool import DecodePool
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heif is not installed")
-assert heif_is_readable()  # from here on Pillow can write it too
+assert heif_available()  # from here on Pillow can write it too
 SCENE = draw_scene(3, size=(120, 80))
 BEGINNING = b"\0\0\0\x18ftypheic" + bytes(12)
 

@@ -14,23 +14,23 @@ from pool3.images.pixel_budget import PixelBudget
 @settings(max_examples=30)
 def test_no_more_is_out_than_allowed_unless_one_has_it_alone(requests: list[int]) -> None:
     budget = PixelBudget(100)
-    held: list[int] = []
+    acquired: list[int] = []
     seen: list[list[int]] = []
     lock = threading.Lock()
 
     def use(pixels: int) -> None:
         budget.acquire(pixels)
         with lock:
-            held.append(pixels)
-            seen.append(list(held))
+            acquired.append(pixels)
+            seen.append(list(acquired))
         with lock:
-            held.remove(pixels)
+            acquired.remove(pixels)
         budget.release(pixels)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(use, requests))
     assert len(seen) == len(requests)
-    assert all(sum(held) <= 100 or len(held) == 1 for held in seen)
+    assert all(sum(acquired) <= 100 or len(acquired) == 1 for acquired in seen)
 
 
 @pytest.mark.parametrize("large", [60, 100, 300])

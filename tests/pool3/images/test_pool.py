@@ -27,7 +27,7 @@ def picture(number: int, size: tuple[int, int] = (60, 40), kind: str = "PNG") ->
 
 
 def codes(outcomes: Iterator[tuple[object, Picture | PictureError]]) -> list[str]:
-    return [found.code if isinstance(found, PictureError) else "ok" for _, found in outcomes]
+    return [outcome.code if isinstance(outcome, PictureError) else "ok" for _, outcome in outcomes]
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +44,18 @@ def faulty_pool() -> Iterator[DecodePool]:
         yield pool
 
 
-def same(found: Picture | PictureError, data: bytes, limits: DecodeLimits | None = None) -> bool:
+def same(outcome: Picture | PictureError, data: bytes, limits: DecodeLimits | None = None) -> bool:
     try:
         expected = decode_resized(data, size=32, resize="pil-bilinear", limits=limits)
     except PictureError as error:
-        told = (error.code, error.detail)
-        return isinstance(found, PictureError) and (found.code, found.detail) == told
-    assert isinstance(found, Picture)
-    facts = (found.width, found.height, found.format)
-    return facts == (expected.width, expected.height, expected.format) and np.array_equal(
-        found.rgb, expected.rgb
+        expected_error = (error.code, error.detail)
+        return (
+            isinstance(outcome, PictureError) and (outcome.code, outcome.detail) == expected_error
+        )
+    assert isinstance(outcome, Picture)
+    actual = (outcome.width, outcome.height, outcome.format)
+    return actual == (expected.width, expected.height, expected.format) and np.array_equal(
+        outcome.rgb, expected.rgb
     )
 
 
@@ -77,7 +79,9 @@ def test_every_item_comes_out_once_in_order_as_in_process_decoding_gives_it(
 ) -> None:
     outcomes = list(pool.decode(enumerate(data)))
     assert [key for key, _ in outcomes] == list(range(len(data)))
-    assert all(same(found, file, LIMITS) for (_, found), file in zip(outcomes, data, strict=True))
+    assert all(
+        same(outcome, file, LIMITS) for (_, outcome), file in zip(outcomes, data, strict=True)
+    )
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::Warning:PIL")
@@ -89,7 +93,7 @@ def test_real_and_odd_pictures_come_out_as_in_process_decoding_gives_them(
     with DecodePool(processes=2, size=32, resize="pil-bilinear") as pool:
         outcomes = list(pool.decode((path, path.read_bytes()) for path in paths))
     assert [path for path, _ in outcomes] == paths
-    assert [path for path, found in outcomes if not same(found, path.read_bytes())] == []
+    assert [path for path, outcome in outcomes if not same(outcome, path.read_bytes())] == []
 
 
 def test_pictures_are_the_consumers_to_keep(pool: DecodePool) -> None:
@@ -104,9 +108,9 @@ def test_pictures_are_the_consumers_to_keep(pool: DecodePool) -> None:
 def test_slow_pictures_do_not_change_the_order(faulty_pool: DecodePool) -> None:
     waits = ["0.2", "0", "0.1", "0", "0.05", "0"]
     outcomes = faulty_pool.decode((wait, b"sleep:" + wait.encode()) for wait in waits)
-    assert [(key, found.detail) for key, found in outcomes if isinstance(found, PictureError)] == [
-        (wait, wait) for wait in waits
-    ]
+    assert [
+        (key, outcome.detail) for key, outcome in outcomes if isinstance(outcome, PictureError)
+    ] == [(wait, wait) for wait in waits]
 
 
 def test_few_items_are_taken_ahead_of_the_consumer(pool: DecodePool) -> None:
@@ -162,9 +166,9 @@ def test_pixels_in_flight_are_bounded_and_a_larger_picture_runs_alone() -> None:
     ) as pool:
         items = [(None, b"pixels:%d000000" % size) for size in sizes]
         spans = [
-            tuple(float(word) for word in found.detail.split())
-            for _, found in pool.decode(items)
-            if isinstance(found, PictureError)
+            tuple(float(word) for word in outcome.detail.split())
+            for _, outcome in pool.decode(items)
+            if isinstance(outcome, PictureError)
         ]
     assert [pixels / 1e6 for pixels, _, _ in spans] == sizes
     together = 0
@@ -183,9 +187,9 @@ def test_it_tells_the_time_that_decoding_took(faulty_pool: DecodePool) -> None:
 
 
 def test_decoders_load_little(faulty_pool: DecodePool) -> None:
-    [(_, found)] = faulty_pool.decode([(0, b"where")])
-    assert isinstance(found, PictureError)
-    loaded = set(found.detail.split())
+    [(_, outcome)] = faulty_pool.decode([(0, b"where")])
+    assert isinstance(outcome, PictureError)
+    loaded = set(outcome.detail.split())
     assert {"numpy", "PIL"} <= loaded
     assert not loaded & {"pyarrow", "pandas", "obstore", "tensorflow", "pyspark", "multiprocessing"}
 
@@ -219,7 +223,9 @@ def test_pixels_that_do_not_fit_into_memory_are_that_pictures_error(kind: str) -
         processes=1, size=32, resize="pil-bilinear", memory_limit_bytes=100 * 2**20
     ) as pool:
         pid = pool.pids
-        large, small = (found for _, found in pool.decode([(0, file.getvalue()), (1, picture(1))]))
+        large, small = (
+            outcome for _, outcome in pool.decode([(0, file.getvalue()), (1, picture(1))])
+        )
         assert isinstance(large, PictureError)
         assert large.code == "too_many_pixels"
         assert "memory" in large.detail
@@ -258,8 +264,8 @@ def test_memory_follows_the_pixels_in_flight(
     with DecodePool(processes=1, size=32, resize="pil-bilinear") as pool:
         list(pool.decode([(0, picture(1, kind="JPEG"))]))
         before = peak_bytes(pool.pids[0])
-        [(_, found)] = pool.decode([(0, file.getvalue())])
-        assert isinstance(found, Picture)
+        [(_, outcome)] = pool.decode([(0, file.getvalue())])
+        assert isinstance(outcome, Picture)
         used = peak_bytes(pool.pids[0]) - before - 2 * len(file.getvalue())
     assert used <= 9.5 * counts * pixels
 

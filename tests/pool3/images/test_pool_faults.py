@@ -45,7 +45,7 @@ def faulty_pool(**options: Any) -> DecodePool:
         (b"exit:0", "exited with status 0"),
         (b"exit:7", "exited with status 7"),
         (b"raise", "exited with status 1"),
-        (b"garbage", "the decoder answered what cannot be read"),
+        (b"garbage", "the decoder sent an invalid message"),
     ],
 )
 def test_a_crash_costs_one_picture_and_its_process_is_replaced(
@@ -57,13 +57,13 @@ def test_a_crash_costs_one_picture_and_its_process_is_replaced(
         outcomes = list(pool.decode(items))
         after = pool.pids
     assert [key for key, _ in outcomes] == list(range(10))
-    for key, found in outcomes:
+    for key, outcome in outcomes:
         if key in {3, 4}:
-            assert isinstance(found, PictureError)
-            assert found.code == "decoder_crashed"
-            assert detail in found.detail
+            assert isinstance(outcome, PictureError)
+            assert outcome.code == "decoder_crashed"
+            assert detail in outcome.detail
         else:
-            assert isinstance(found, Picture)
+            assert isinstance(outcome, Picture)
     assert before != after
     assert not any(Path(f"/proc/{pid}").exists() for pid in before + after)
 
@@ -72,20 +72,20 @@ def test_a_crash_costs_one_picture_and_its_process_is_replaced(
 def test_a_hang_costs_one_picture_and_its_process_is_replaced(good: bytes, fault: bytes) -> None:
     with faulty_pool(timeout_s=1.0) as pool:
         started = time.monotonic()
-        outcomes = [found for _, found in pool.decode(enumerate([good, fault, good, good]))]
+        outcomes = [outcome for _, outcome in pool.decode(enumerate([good, fault, good, good]))]
         took = time.monotonic() - started
-    assert [getattr(found, "code", "ok") for found in outcomes] == ["ok", "timeout", "ok", "ok"]
+    assert [getattr(outcome, "code", "ok") for outcome in outcomes] == ["ok", "timeout", "ok", "ok"]
     assert 1.0 <= outcomes[1].seconds < 3.0
     assert 1 <= took < 15
 
 
 def descriptors() -> set[str]:
     """Return what this process has open, pipes and sockets by their own numbers."""
-    found = set()
+    targets = set()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # the one that listed them
-            found.add(os.readlink(f"/proc/self/fd/{name}"))
-    return found
+            targets.add(os.readlink(f"/proc/self/fd/{name}"))
+    return targets
 
 
 def test_nothing_is_left_behind_by_crashes_and_hangs(good: bytes) -> None:
@@ -106,7 +106,7 @@ def test_nothing_is_left_behind_by_crashes_and_hangs(good: bytes) -> None:
 def test_memory_beyond_the_limit_is_that_pictures_error(good: bytes) -> None:
     with faulty_pool(memory_limit_bytes=300 * 2**20) as pool:
         orders = [b"memory:%d" % (100 * 2**20), b"memory:%d" % (400 * 2**20), good]
-        within, beyond, after = (found for _, found in pool.decode(enumerate(orders)))
+        within, beyond, after = (outcome for _, outcome in pool.decode(enumerate(orders)))
     assert isinstance(within, PictureError)
     assert "were to be had" in within.detail
     assert isinstance(beyond, PictureError)
@@ -133,8 +133,11 @@ def test_a_damaged_picture_fills_no_log_and_an_error_of_ours_does(
         decode(damaged)
     assert "LZWDecode" in capfd.readouterr().err  # it is such a picture
     with faulty_pool(processes=1) as pool:
-        outcomes = [found for _, found in pool.decode(enumerate([damaged, b"raise"]))]
-    assert [getattr(found, "code", "ok") for found in outcomes] == ["corrupt", "decoder_crashed"]
+        outcomes = [outcome for _, outcome in pool.decode(enumerate([damaged, b"raise"]))]
+    assert [getattr(outcome, "code", "ok") for outcome in outcomes] == [
+        "corrupt",
+        "decoder_crashed",
+    ]
     written = capfd.readouterr().err
     assert "LZWDecode" not in written
     assert "RuntimeError: not an error of the picture" in written
@@ -160,8 +163,8 @@ def test_closing_does_not_wait_for_a_hanging_picture(good: bytes) -> None:
 
 def _decode_in_a_daemon(queue: Any, good: bytes) -> None:
     with faulty_pool() as pool:
-        outcomes = [found for _, found in pool.decode(enumerate([good, b"signal:11", good]))]
-    queue.put([getattr(found, "code", "ok") for found in outcomes])
+        outcomes = [outcome for _, outcome in pool.decode(enumerate([good, b"signal:11", good]))]
+    queue.put([getattr(outcome, "code", "ok") for outcome in outcomes])
 
 
 def test_a_forked_daemonic_process_may_have_a_pool(good: bytes) -> None:
@@ -180,8 +183,8 @@ sys.path[:0] = sys.argv[1:3]  # while it runs, as Spark does
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
 from pool3.images.pool import DecodePool
 with DecodePool(processes=1, size=8, resize="pil-bilinear", function="where:where") as pool:
-    [(_, found)] = pool.decode([(0, b"where")])
-print(found.detail)
+    [(_, outcome)] = pool.decode([(0, b"where")])
+print(outcome.detail)
 raise SystemExit("pool3" not in sys.modules or "where" in sys.modules)
 """
 
@@ -195,7 +198,7 @@ def test_decoders_run_from_the_zip_that_their_parent_runs_from(tmp_path: Path) -
         "def where(data, **_):\n    raise PictureError('corrupt', pool3.__file__)\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", IN_A_ZIP, archive, tmp_path],
         cwd=tmp_path,
         env=environment,
@@ -203,8 +206,8 @@ def test_decoders_run_from_the_zip_that_their_parent_runs_from(tmp_path: Path) -
         text=True,
         check=False,
     )
-    assert (found.returncode, found.stderr) == (0, "")
-    assert found.stdout.strip() == str(archive / "pool3" / "__init__.py")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.strip() == str(archive / "pool3" / "__init__.py")
 
 
 PARENT = """

@@ -43,8 +43,8 @@ def test_it_fits_the_side_keeps_the_proportions_and_is_never_larger(
         return
     share = side / max(width, height)
     assert max(small.size) == side
-    for found, exact in zip(small.size, (width * share, height * share), strict=True):
-        assert found == max(1, round(exact))
+    for actual, exact in zip(small.size, (width * share, height * share), strict=True):
+        assert actual == max(1, round(exact))
 
 
 def test_it_looks_like_the_picture() -> None:
@@ -77,7 +77,7 @@ def test_what_hangs_on_a_picture_stays_with_it() -> None:
     assert set(annotated.info) == {"comment", "exif", "icc_profile"}
 
 
-def test_none_is_made_unasked() -> None:
+def test_none_is_made_without_a_request() -> None:
     assert decode_resized(saved(SCENE), size=8, resize="pil-bilinear").thumbnail is None
     with DecodePool(processes=1, size=8, resize="pil-bilinear") as pool:
         [(_, picture)] = pool.decode([(0, saved(SCENE))])
@@ -89,7 +89,7 @@ def test_decoder_processes_make_the_same_whatever_its_length() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (2100, 2100, 3), dtype=np.uint8)
     files = [saved(Image.fromarray(noise)), b"", saved(SCENE), saved(Image.new("RGB", (1, 9)))]
     with DecodePool(processes=2, size=8, resize="pil-bilinear", thumbnail_side=2048) as pool:
-        found = [
+        actual = [
             outcome.thumbnail if isinstance(outcome, Picture) else None
             for _, outcome in pool.decode(enumerate(files * 2))
         ]
@@ -97,8 +97,8 @@ def test_decoder_processes_make_the_same_whatever_its_length() -> None:
         data and decode_resized(data, size=8, resize="pil-bilinear", thumbnail_side=2048).thumbnail
         for data in files
     ]
-    assert found == [small or None for small in expected] * 2
-    assert len(found[0] or b"") > 1_000_000
+    assert actual == [small or None for small in expected] * 2
+    assert len(actual[0] or b"") > 1_000_000
 
 
 @pytest.mark.parametrize("side", [0, -1, 2049])
