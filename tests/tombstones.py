@@ -1,38 +1,24 @@
-"""Snapshots in which rows are dead, for tests."""
+"""Snapshots with deleted rows, for tests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pool3.index.shards.tombstones import add_tombstones_all, renumbered
-from pool3.index.snapshots.publication import (
-    newest_snapshot,
-    publish,
-    read_manifest,
-    write_manifest,
-)
+from pool3.index.snapshots.gates import Gates
+from pool3.index.snapshots.next import NextSnapshot
 
 
-def add_tombstones(directory: Path | str, dead: Mapping[int, Sequence[int]]) -> None:
-    """Publish the newest snapshot once more, with some rows of some shards dead."""
-    index = str(directory)
-    newest = newest_snapshot(index)
-    assert newest is not None
-    manifest = read_manifest(index, newest)
-    rows = {shard: np.array(sorted(rows), np.uint32) for shard, rows in dead.items()}
-    entries = add_tombstones_all(index, manifest.shards, rows, snapshot=newest + 1, unique="test")
-    write_manifest(
-        index,
-        replace(
-            manifest,
-            snapshot_id=newest + 1,
-            parent=newest,
-            shards=renumbered(entries),
-            rows=sum(entry.live for entry in entries),
-        ),
+def add_tombstones(directory: Path | str, deleted: Mapping[int, Sequence[int]]) -> None:
+    """Publish the published snapshot once more, with some rows of some shards deleted."""
+    upcoming = NextSnapshot.begin(str(directory), "test")
+    assert upcoming.base is not None
+    rows = {shard: np.array(sorted(rows), np.uint32) for shard, rows in deleted.items()}
+    entries = add_tombstones_all(
+        upcoming.index, upcoming.base.shards, rows, snapshot=upcoming.number, unique="test"
     )
-    publish(index, newest + 1, by="test", why="rows died")
+    manifest = upcoming.added(upcoming.base, renumbered(entries))
+    upcoming.publish(manifest, why="rows were deleted", gates=Gates(max_shrink=1.0))

@@ -15,7 +15,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pool3.features.columns import carried_rows, columns_to_read, numbered_columns
 from pool3.features.table import FeatureTable
 from pool3.index.format.entries import METADATA, FileEntry, ShardEntry
-from pool3.index.shards.metadata import replaced
+from pool3.index.shards.metadata import replace_rows
 from pool3.index.shards.stored import open_rows
 from pool3.index.snapshots.store import store_file
 from udfs.tasks import Batches, Broadcast, TaskFunction, files_of, summary
@@ -90,7 +90,7 @@ def _stored(
     old = open_rows(index_uri, entry, METADATA).table() if METADATA in entry.files else None
     rows = new_rows.column("_row").to_numpy()
     new = new_rows.select(numbered_columns(carried).names).rename_columns(carried.names)
-    batches = replaced(old, rows, new, entry.rows)
+    batches = replace_rows(old, rows, new, entry.rows)
     any_differs = False
     with tempfile.TemporaryDirectory(prefix="pool3-metadata-") as folder:
         path = Path(folder) / "metadata.arrow"

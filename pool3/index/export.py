@@ -146,14 +146,14 @@ def _sampled(chosen: ChosenRows, sample: float | None, seed: int) -> ChosenRows:
         for image_id in chosen.ids.to_pylist()
     )
     order = np.argsort(np.frombuffer(hashed, dtype="<u8"), kind="stable")
-    return chosen.taken(order[: max(1, round(sample * len(chosen)))])
+    return chosen.take(order[: max(1, round(sample * len(chosen)))])
 
 
 def _samples(
     shards: Sequence[ShardReader], chosen: ChosenRows
 ) -> tuple[list[str], npt.NDArray[np.float32]]:
     """Return ids and vectors that recall is measured with, float32, (s, d)."""
-    picked = chosen.taken(np.argsort(sample_keys(chosen.ids.to_pylist()))[:MOST_SAMPLES])
+    picked = chosen.take(np.argsort(sample_keys(chosen.ids.to_pylist()))[:MOST_SAMPLES])
     vectors, _ = vectors_of(shards, picked)
     return picked.ids.to_pylist(), vectors
 
@@ -179,7 +179,7 @@ def _stored_shards(
                 vectors_dtype=manifest.vectors_dtype,
             ) as writer,
         ):
-            copy_rows(writer, shards, chosen.taken(positions))
+            copy_rows(writer, shards, chosen.take(positions))
             built = writer.close()
             entries.append(store_shard(target, built, number=number, unique=uuid.uuid4().hex))
     return tuple(entries)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pool3.index.recall.effort import Effort
 from pool3.index.reduction import tree_query
 from pool3.index.shards.reader import ShardReader
-from pool3.index.shards.vectors import gathered
+from pool3.index.shards.vectors import gather_vectors
 from pool3.index.snapshots.snapshot import Snapshot
 from pool3.search.merge import merge_candidates
 from pool3.vectors.distances import FloatArray, distances
@@ -83,7 +83,7 @@ class ShardSet:
 
     def vectors(self, shards: Rows, rows: Rows) -> npt.NDArray[Any]:
         """Return the stored vectors of rows of several shards, float16 or float32, (m, d)."""
-        return gathered([reader.stored_vectors for reader in self.readers], shards, rows)
+        return gather_vectors([reader.stored_vectors for reader in self.readers], shards, rows)
 
     def distances(self, query: Query, shards: Rows, rows: Rows) -> FloatArray:
         """Return the exact distances of rows to a query, float64, (m,)."""

@@ -1,1 +1,1 @@
-"""One shard of an index: written, read, searched, copied."""
+"""Shards of an index: writing, reading, searching and copying them."""

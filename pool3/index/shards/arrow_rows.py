@@ -1,4 +1,4 @@
-"""Rows of a memory-mapped Arrow IPC file, read one at a time: ids and metadata of a shard."""
+"""Ids and metadata of a shard: memory-mapped Arrow IPC files, read row by row."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class ArrowRows:
     path
         The file.
     where
-        What an error names.
+        Its uri, for errors.
 
     Raises
     ------
     InvalidIndex
-        When the file is no Arrow IPC file.
+        When the file is not an Arrow IPC file.
     """
 
     def __init__(self, path: Path, where: str) -> None:
@@ -42,7 +42,7 @@ class ArrowRows:
         return self._starts[-1]
 
     def _place(self, row: int) -> tuple[int, int]:
-        """Return the number of the batch, and the row there."""
+        """Return the number of the batch that has a row, and the position in it."""
         number = bisect_right(self._starts, row) - 1
         return number, row - self._starts[number]
 
@@ -51,38 +51,38 @@ class ArrowRows:
         return pa.Table.from_batches(self._batches, schema=self.schema)
 
     def value(self, row: int, column: int = 0) -> Any:
-        """Return one value, as Python has it."""
+        """Return one value as a Python object."""
         number, position = self._place(row)
         return self._columns[column][number][position].as_py()
 
     def row(self, row: int) -> pa.RecordBatch:
-        """Return one row, as a batch of one."""
+        """Return one row as a record batch."""
         number, position = self._place(row)
         return self._batches[number].slice(position, 1)
 
 
 class IdRows(ArrowRows):
-    """The rows of a shard's ids: the first column holds the image_ids, strings and none null."""
+    """The ids of a shard; the first column has the image_ids, strings that are never null."""
 
     def __init__(self, path: Path, where: str) -> None:
         super().__init__(path, where)
-        columns = self._columns[0] if self._columns else ()
-        if self.schema.types[:1] != [pa.string()] or any(part.null_count for part in columns):
+        chunks = self._columns[0] if self._columns else ()
+        if self.schema.types[:1] != [pa.string()] or any(chunk.null_count for chunk in chunks):
             raise InvalidIndex(
                 f"{where} must begin with a column of strings, none of them null; found the "
                 f"columns {', '.join(map(str, self.schema)) or 'none'}"
             )
-        self._texts = [_offsets_and_bytes(part) for part in columns]
+        self._texts = [_offsets_and_bytes(chunk) for chunk in chunks]
 
     def image_id(self, row: int) -> str:
-        """Return one image_id; `value` would take thirty times as long."""
+        """Return one image_id, thirty times as fast as `value`."""
         number, position = self._place(row)
         offsets, text = self._texts[number]
         return str(text[offsets[position] : offsets[position + 1]], "utf-8")
 
 
 def _offsets_and_bytes(strings: pa.Array) -> tuple[memoryview, memoryview]:
-    """Return what an Arrow array of strings consists of: where each begins, and their bytes."""
+    """Return the buffers of an Arrow array of strings: where each begins, and their bytes."""
     _, offsets, text = strings.buffers()
     begins = memoryview(offsets or b"")[4 * strings.offset :].cast("i")
     return begins, memoryview(text or b"")

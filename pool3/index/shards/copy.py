@@ -1,4 +1,4 @@
-"""Copying rows of several shards into a new one: vectors, digests, metadata as they are stored."""
+"""Copies rows of several shards into a new one: stored vectors, digests and metadata."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """Rows of several shards.
+    """Rows that were chosen from several shards.
 
     Attributes
     ----------
     ids
         Arrow array of strings: their n image_ids.
     shards
-        int64, (n,): in which of the shards each stands.
+        int64, (n,): position of each row's shard among the shards.
     rows
-        int64, (n,): where in it.
+        int64, (n,): position of the row in its shard.
     """
 
     ids: pa.Array
@@ -38,7 +38,7 @@ class ChosenRows:
 
     @classmethod
     def of(cls, shards: Sequence[ShardReader], masks: Sequence[Mask | None]) -> ChosenRows:
-        """Choose the rows that each shard's mask lets through, all where it is None."""
+        """Choose the rows that pass each shard's mask, all rows where it is None."""
         ids: list[pa.Array] = []
         rows = [np.zeros(0, dtype=np.int64)]
         for shard, mask in zip(shards, masks, strict=True):
@@ -55,27 +55,27 @@ class ChosenRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def taken(self, positions: npt.NDArray[np.int64]) -> ChosenRows:
-        """Return those at some positions, in their order."""
+    def take(self, positions: npt.NDArray[np.int64]) -> ChosenRows:
+        """Return the rows at some positions, in that order."""
         return ChosenRows(
             self.ids.take(pa.array(positions)), self.shards[positions], self.rows[positions]
         )
 
     def by_id(self) -> ChosenRows:
-        """Return them by ascending image_id."""
-        # Arrow compares strings by their bytes, which is by code point, as a shard wants them.
-        return self.taken(np.asarray(pc.sort_indices(self.ids), dtype=np.int64))
+        """Return the rows by ascending image_id."""
+        # Arrow compares the bytes of strings, which is by code point, the order of a shard.
+        return self.take(np.asarray(pc.sort_indices(self.ids), dtype=np.int64))
 
     def blocks(self) -> Iterator[ChosenRows]:
-        """Yield them in blocks, in their order."""
+        """Yield the rows in blocks, in order."""
         for start in range(0, len(self), _BLOCK_ROWS):
-            yield self.taken(np.arange(start, min(start + _BLOCK_ROWS, len(self))))
+            yield self.take(np.arange(start, min(start + _BLOCK_ROWS, len(self))))
 
 
 def copy_rows(writer: ShardWriter, shards: Sequence[ShardReader], chosen: ChosenRows) -> None:
-    """Copy rows, by ascending image_id, out of the shards that they were chosen from.
+    """Copy rows, which must be by ascending image_id, from the shards that they were chosen from.
 
-    Metadata have the columns of all shards, null where a row's shard lacks one.
+    The metadata has the columns of all shards, null where a row's shard lacks one.
     """
     schema = _metadata_schema(shards)
     for block in chosen.blocks():
@@ -98,7 +98,7 @@ def vectors_of(
             column = shard.ids.table().column("digest")
             digests[here] = np.asarray(column.take(pa.array(chosen.rows[here])))
         else:
-            digests[here] = digests_of(vectors[here])  # format 1 kept none
+            digests[here] = digests_of(vectors[here])  # format version 1 stored none
     return vectors, digests
 
 
@@ -114,12 +114,12 @@ def _metadata_of(
 ) -> pa.RecordBatch:
     numbers = np.unique(chosen.shards)
     places = [np.flatnonzero(chosen.shards == number) for number in numbers]
-    found = [
+    tables = [
         _metadata_at(shards[number], chosen.rows[here], schema)
         for number, here in zip(numbers, places, strict=True)
     ]
     order = pa.array(np.argsort(np.concatenate(places)))
-    return pa.concat_tables(found).take(order).combine_chunks().to_batches()[0]
+    return pa.concat_tables(tables).take(order).combine_chunks().to_batches()[0]
 
 
 def _metadata_at(shard: ShardReader, rows: npt.NDArray[np.int64], schema: pa.Schema) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Re-rank vectors that stay in their bucket: each search fetches the rows that it measures."""
+"""Re-rank vectors that are read from a bucket by ranges: each search fetches the rows it needs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pool3.index.format.entries import FileEntry
 from pool3.index.format.npy import PARSING
 from pool3.index.snapshots.files import IndexFiles
 
-# What NumPy writes before the numbers of a matrix: 128 bytes.
+# NumPy's header of a matrix is 128 bytes long.
 _MOST_HEADER_BYTES = 1024
 
 
 class RangedVectors:
     """The rows of a remote NumPy file, fetched by ranges.
 
-    What is fetched is checked by length only: a SHA-256 tells nothing about a part of a file.
+    Ranges are checked by their length only, since a SHA-256 covers a whole file.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class RangedVectors:
     Raises
     ------
     InvalidIndex
-        When the file is no NumPy file, or not of the length that its header and the manifest state.
+        When the file is not a NumPy file, or its length differs from that in header or manifest.
     """
 
     def __init__(self, files: IndexFiles, file: FileEntry) -> None:
@@ -49,8 +49,8 @@ class RangedVectors:
             if np.lib.format.read_magic(header) != (1, 0):
                 raise ValueError("its format version is not 1.0")
             with PARSING:
-                read = np.lib.format.read_array_header_1_0(header)
-            self.shape, by_columns, self.dtype = read
+                parsed = np.lib.format.read_array_header_1_0(header)
+            self.shape, by_columns, self.dtype = parsed
         except ValueError as error:
             raise InvalidIndex(f"{uri} holds no array: {error}") from error
         self._start = header.tell()
@@ -63,9 +63,9 @@ class RangedVectors:
             )
 
     def rows(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Fetch rows by number, (m,), any order; returns them in that order, (m, d)."""
+        """Fetch rows by number, (m,), in any order; returns them in that order, (m, d)."""
         wanted, places = np.unique(numbers, return_inverse=True)
         starts = (self._start + wanted * self._row_bytes).tolist()
         data = self._files.read_ranges(self._file, starts, self._row_bytes)
-        found = np.frombuffer(data, dtype=self.dtype).reshape(len(wanted), *self.shape[1:])
-        return np.asarray(found[places])
+        fetched = np.frombuffer(data, dtype=self.dtype).reshape(len(wanted), *self.shape[1:])
+        return np.asarray(fetched[places])

@@ -1,11 +1,12 @@
-"""Reading one shard: memory-mapped, and checked against the manifest before Annoy sees it.
+"""Reads one shard: its files are checked against the manifest and memory-mapped.
 
-Annoy trusts the file that it is given; a damaged one can crash the process. So every file is
-checked by SHA-256 first.
+Annoy does not check the file that it loads, and a damaged one can crash the process. So each file
+is checked by its SHA-256 first.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import numpy.typing as npt
 
 from pool3 import storage
 from pool3.index.format.entries import IDS, METADATA, TOMBSTONES, TREE, VECTORS
-from pool3.index.format.npy import read_array
 from pool3.index.shards.arrow_rows import ArrowRows, IdRows
+from pool3.index.shards.tombstones import mask_without, read_tombstones
 from pool3.index.shards.tree import Tree
 from pool3.index.shards.vectors import StoredVectors
 from pool3.index.snapshots.snapshot import StoredShard
@@ -32,8 +33,8 @@ class ShardReader:
     Attributes
     ----------
     stored_vectors
-        Opened when they are first asked for, or by ``stored_vectors.open()``: of several shards
-        last, since vectors take what room the trees leave in the cache.
+        Opened at their first use, or by ``stored_vectors.open()``. When several shards are opened,
+        their vectors come last and get the room that the trees leave in the cache.
 
     Raises
     ------
@@ -53,7 +54,7 @@ class ShardReader:
         if METADATA in entry.files:
             self.metadata = ArrowRows(self._file(METADATA), stored.uri(METADATA))
             stored.require(METADATA, "rows", entry.rows, len(self.metadata))
-        self.live = self._open_live()
+        self.live = self._read_live()
         self._tree = Tree(
             self._file(TREE),
             stored.uri(TREE),
@@ -68,7 +69,7 @@ class ShardReader:
         )
 
     def _file(self, kind: str) -> Path:
-        """Return the path of a file that stays on disk as long as this reader lives."""
+        """Return the path of a file that stays on disk as long as this reader is referenced."""
         if kind not in self._files:
             self._files[kind] = self._stored.pin(kind)
         return self._files[kind].path
@@ -77,12 +78,12 @@ class ShardReader:
     def vectors(self) -> npt.NDArray[Any]:
         """All vectors for re-ranking, (rows, d), mapped from a local file.
 
-        Where they stay in their bucket, this downloads them after all; `rows_at` fetches some.
+        Vectors that are read by ranges are downloaded as a whole; `rows_at` fetches some rows.
         """
         return self.stored_vectors.all()
 
     def rows_at(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return some of the vectors for re-ranking.
+        """Return the stored vectors of some rows.
 
         Parameters
         ----------
@@ -97,23 +98,17 @@ class ShardReader:
         Raises
         ------
         SnapshotExpired, StorageError
-            Where they are fetched from a bucket, and that fails.
+            When they cannot be fetched from their bucket.
         """
         return self.stored_vectors.rows(rows)
 
-    def _open_live(self) -> npt.NDArray[np.bool_] | None:
-        """Return which rows a search may find, None where it may find them all."""
+    def _read_live(self) -> npt.NDArray[np.bool_] | None:
+        """Return which rows a search may return, None where it may return all."""
         if TOMBSTONES not in self.entry.files:
             return None
-        dead = read_array(self._file(TOMBSTONES), self._stored.uri(TOMBSTONES))
-        self._stored.require(TOMBSTONES, "dtype", "uint32", dead.dtype.name)
-        self._stored.require(TOMBSTONES, "shape", (self.entry.dead,), dead.shape)
-        ascending = bool((np.diff(dead.astype(np.int64)) > 0).all())
-        self._stored.require(TOMBSTONES, "ascending rows", True, ascending)
-        self._stored.require(TOMBSTONES, "rows in it", True, bool((dead < self.entry.rows).all()))
-        live = np.ones(self.entry.rows, dtype=np.bool_)
-        live[dead] = False
-        return live
+        uri = self._stored.uri(TOMBSTONES)
+        deleted = read_tombstones(self._file(TOMBSTONES), uri, self.entry)
+        return mask_without(self.entry.rows, deleted)
 
     def candidates(
         self,
@@ -124,22 +119,22 @@ class ShardReader:
         at_least: int = 0,
         passing: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Find rows that are near in the reduced space, dead ones left out.
+        """Return the rows nearest to a query in the reduced space, deleted ones left out.
 
         Parameters
         ----------
         query
             As `pool3.index.reduction.tree_query` makes it.
         entries
-            How many entries of the trees' leaves are gathered at first; four times as many, and
-            so on, until `at_least` rows are found. Of so many that measuring every row takes no
-            longer, that is done instead (`pool3.index.shards.tree`).
+            How many entries of the trees' leaves are gathered at first; four times as many, and so
+            on, until there are `at_least` rows. Where measuring every row takes no longer than
+            gathering so many, all rows are measured instead (`pool3.index.shards.tree`).
         most
             How many rows are returned at most.
         at_least
             How many rows are returned at least, where so many pass.
         passing
-            bool, (rows,): which rows may be returned, no dead one among them; the live ones when
+            bool, (rows,): which rows may be returned, no deleted one among them; the live ones when
             None.
 
         Returns
@@ -151,32 +146,27 @@ class ShardReader:
         n_rows, mask = self.entry.rows, self.live if passing is None else passing
         n_passing = n_rows if mask is None else int(np.count_nonzero(mask))
         most, at_least = min(most, n_passing), min(at_least, most, n_passing)
-        # Some more than would do if those that pass were spread evenly.
-        asked = most if mask is None else min(n_rows, most * n_rows * 5 // (4 * n_passing or 1) + 8)
+        # A few more than would suffice if the passing rows were spread evenly.
+        count = most if mask is None else min(n_rows, most * n_rows * 5 // (4 * n_passing or 1) + 8)
         while most:
-            near, distances = self._tree.nearest(query, asked, entries)
-            n_found = len(near)
+            rows, distances = self._tree.nearest(query, count, entries)
+            n_gathered = len(rows)
             if mask is not None:
-                kept = mask[near]
-                near, distances = near[kept], distances[kept]
-            if len(near) >= most:
-                return near[:most], distances[:most]
-            if n_found == asked < n_rows:
-                asked = min(n_rows, 4 * asked)
-            elif len(near) < at_least and entries < self._tree.entries:
+                passes = mask[rows]
+                rows, distances = rows[passes], distances[passes]
+            if len(rows) >= most:
+                return rows[:most], distances[:most]
+            if n_gathered == count < n_rows:
+                count = min(n_rows, 4 * count)
+            elif len(rows) < at_least and entries < self._tree.entries:
                 entries *= 4
             else:
-                return near, distances
+                return rows, distances
         return np.zeros(0, dtype=np.int64), np.zeros(0)
 
     def find(self, image_id: str) -> int | None:
-        """Return the live row of an image_id, by bisection over sorted ids; None without one."""
-        low, high = 0, len(self.ids)
-        while low < high:
-            middle = (low + high) // 2
-            if self.ids.image_id(middle) < image_id:
-                low = middle + 1
-            else:
-                high = middle
-        found = low < len(self.ids) and self.ids.image_id(low) == image_id
-        return low if found and (self.live is None or self.live[low]) else None
+        """Return the live row of an image_id, None without one."""
+        row = bisect_left(range(len(self.ids)), image_id, key=self.ids.image_id)
+        if row == len(self.ids) or self.ids.image_id(row) != image_id:
+            return None
+        return row if self.live is None or self.live[row] else None

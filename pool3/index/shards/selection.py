@@ -1,6 +1,6 @@
-"""Which rows of an open index a search may return: live, let through by ``where``, one a value.
+"""Which rows of an open index a search may return: live ones that pass ``where`` and ``distinct``.
 
-Masks are computed once for each ``where`` and kept for the few that were asked last.
+The masks of the conditions that were used last are cached.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.int64]
 
 _IMAGE_ID = "image_id"
-_KEPT = 8
+_CACHE_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,15 @@ class Selection:
     Attributes
     ----------
     masks
-        For each shard bool, (rows,), or None where all its rows may be returned.
+        For each shard bool, (rows,): the rows that may be returned; None for all its rows.
     counts
-        For each shard, how many may be.
+        For each shard, how many rows may be returned.
     values
-        For each shard int64, (rows,): a number for each value that only one hit may have, -1 for
-        null, which any number of hits may have; None where values do not matter.
+        For each shard int64, (rows,): a number for each value of the ``distinct`` column, of which
+        only one hit may be returned, and -1 for null, of which any number may. None without
+        ``distinct``.
     narrowed
-        Whether a ``where`` lets through only some of the live rows.
+        Whether a ``where`` was given, so that only some of the live rows may pass.
     """
 
     masks: tuple[Mask | None, ...]
@@ -52,17 +53,17 @@ class Selection:
 
     @cached_property
     def rows(self) -> int:
-        """How many rows may be returned, whatever their values."""
+        """How many rows pass, whatever their values."""
         return sum(self.counts)
 
     @cached_property
     def shards(self) -> list[int]:
-        """Numbers of the shards that have any."""
+        """Numbers of the shards with passing rows."""
         return [number for number, count in enumerate(self.counts) if count]
 
     @cached_property
     def hits(self) -> int:
-        """How many hits there are at most."""
+        """How many hits a search can have at most."""
         if self.values is None:
             return self.rows
         chosen = np.concatenate(
@@ -73,11 +74,11 @@ class Selection:
             or [np.zeros(0, dtype=np.int64)]
         )
         has_value = chosen >= 0
-        different = np.count_nonzero(np.bincount(chosen[has_value]))
-        return int(different + len(chosen) - np.count_nonzero(has_value))
+        n_values = np.count_nonzero(np.bincount(chosen[has_value]))
+        return int(n_values + len(chosen) - np.count_nonzero(has_value))
 
     def without(self, places: Iterable[tuple[int, int]]) -> Selection:
-        """Return the same without some rows, each given as number of the shard and row there."""
+        """Return the selection without some rows, each given as shard and row in it."""
         masks = list(self.masks)
         for number, row in places:
             before = masks[number]
@@ -97,12 +98,12 @@ class Selections:
     Parameters
     ----------
     shards
-        All that have live rows.
+        All shards with live rows.
 
     Attributes
     ----------
     declared : pyarrow.Schema
-        The columns that may be named: ``image_id`` and those of the metadata.
+        The columns that a condition may name: ``image_id`` and those of the metadata.
     everything : Selection
         All live rows.
     """
@@ -113,16 +114,16 @@ class Selections:
         self.everything = Selection(
             tuple(shard.live for shard in shards), tuple(shard.entry.live for shard in shards)
         )
-        self._kept: OrderedDict[tuple[str | None, str | None], Selection] = OrderedDict()
+        self._cache: OrderedDict[tuple[str | None, str | None], Selection] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, where: str | None, distinct: str | None = None) -> Selection:
-        """Return which rows pass `where`, one hit a value of the column `distinct`.
+        """Return the rows that pass `where`, with at most one hit for each value of `distinct`.
 
         Raises
         ------
         UsageError
-            When one of them names no column, or cannot be asked of it.
+            When one of them names an unknown column, or one of a type that it cannot be used with.
         """
         if where is None and distinct is None:
             return self.everything
@@ -131,14 +132,14 @@ class Selections:
         if not isinstance(distinct, str | None):
             raise UsageError(f"distinct must be the name of a column; found {distinct!r}")
         with self._lock:
-            found = self._kept.pop((where, distinct), None) or self._made(where, distinct)
-            self._kept[where, distinct] = found
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return found
+            selection = self._cache.pop((where, distinct), None) or self._select(where, distinct)
+            self._cache[where, distinct] = selection
+            while len(self._cache) > _CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return selection
 
     def rows_with_uri(self, uri: str) -> list[tuple[int, int]]:
-        """Return the live rows of a picture: number of the shard, and row there."""
+        """Return the live rows of the picture with a uri: shard, and row in it."""
         if "uri" not in self.declared.names:
             return []
         places = []
@@ -149,7 +150,7 @@ class Selections:
             places += [(number, int(row)) for row in np.flatnonzero(live)]
         return places
 
-    def _made(self, where: str | None, distinct: str | None) -> Selection:
+    def _select(self, where: str | None, distinct: str | None) -> Selection:
         masks, counts = self.everything.masks, self.everything.counts
         if where is not None:
             condition = Condition(where)
@@ -190,7 +191,7 @@ def _numbered(column: pa.ChunkedArray) -> Values:
 
 
 def _rows(shard: ShardReader) -> pa.Table:
-    """Return ids and metadata of all rows of a shard, as they are mapped."""
+    """Return ids and metadata of all rows of a shard, memory-mapped."""
     rows = pa.table({_IMAGE_ID: shard.ids.table().column(_IMAGE_ID)})
     if shard.metadata is not None:
         metadata = shard.metadata.table()

@@ -1,4 +1,4 @@
-"""Into how many shards the rows of an index are dealt, so that each can be built and stored."""
+"""Number of shards of an index, so that each shard can be built and stored."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pool3.errors import UsageError
 from pool3.index.reduction import Reduction
 
-#: A reader opens a tree for each shard, and a query asks each: so shards are to be few, and still
-#: several at a million rows, to be built side by side.
+#: Each query searches the tree of each shard, so shards should be few; but a million rows should
+#: have several, which are built in parallel.
 ROWS_A_SHARD = 250_000
 
-#: No file of a shard may be larger; some file systems and Annoy's own offsets end at 2 GiB.
+#: Limit of each file of a shard; some file systems and Annoy's own offsets end at 2 GiB.
 MAX_FILE_BYTES = 2_000_000_000
 
-# Rows fall to shards by a hash of their ids, so that some shards get a few more than others.
+# Rows are assigned to shards by a hash of their ids, so some shards get a few more than others.
 _SLACK = 1.05
 
 # What a build task needs besides the tree: Python with its libraries, and blocks of rows in
@@ -25,14 +25,14 @@ _BASE_BYTES = 400_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class ShardCosts:
-    """What a row of a shard costs.
+    """Bytes that a row of a shard costs.
 
     Attributes
     ----------
     tree_bytes
-        In the tree, on disk, and mapped into memory while it is built.
+        In the tree: on disk, and in mapped memory while it is built.
     vector_bytes
-        In the file of re-rank vectors; these stream through.
+        In the file of re-rank vectors, which are written as a stream.
     """
 
     tree_bytes: float
@@ -54,9 +54,8 @@ class ShardCosts:
     ) -> ShardCosts:
         """Estimate from Annoy's layout.
 
-        A node holds 16 bytes and its numbers. Each row is one; each tree has inner nodes and
-        leaves, as many of these as of those, a leaf with up to `tree_dimension` + 2 rows, filled
-        to six tenths.
+        A node takes 16 bytes and 4 for each number. Each row is a node. Each tree has as many inner
+        nodes as leaves; a leaf has up to `tree_dimension` + 2 rows and is six tenths full.
         """
         node = 16 + 4 * tree_dimension
         leaf_rows = 0.6 * (tree_dimension + 2)
@@ -75,7 +74,7 @@ class ShardCosts:
 def plan_shards(
     rows: int, costs: ShardCosts, *, max_memory_mb: int, n_shards: int | None = None
 ) -> int:
-    """Return into how many shards rows are dealt.
+    """Return how many shards rows are assigned to.
 
     Parameters
     ----------
@@ -84,14 +83,15 @@ def plan_shards(
     costs
         Of a row.
     max_memory_mb
-        What one build task may take, in MB of a million bytes.
+        Memory of one build task, in MB of a million bytes.
     n_shards
-        What a person asked for; the fewest that fit, of up to `ROWS_A_SHARD` rows, when None.
+        The requested number; when None, the smallest that fits with at most `ROWS_A_SHARD` rows in
+        a shard.
 
     Raises
     ------
     UsageError
-        When the rows do not fit, with the figures.
+        When the rows do not fit; the message has the numbers.
     """
     most = costs.most_rows(max_memory_mb * 1_000_000)
     if most < 1:

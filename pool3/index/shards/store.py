@@ -1,16 +1,16 @@
-"""A built shard stored in its index."""
+"""Storing a built shard in its index."""
 
 from __future__ import annotations
 
-from pool3 import storage
-from pool3.index.format.entries import METADATA, FileEntry, ShardEntry
+from pool3.index.format.entries import METADATA, ShardEntry
 from pool3.index.shards.writer import BuiltShard
+from pool3.index.snapshots.store import store_file
 
 
 def store_shard(
     index_uri: str, built: BuiltShard, *, number: int, unique: str, added_in: int = 1
 ) -> ShardEntry:
-    """Store a built shard's files, and return its manifest entry.
+    """Store the files of a built shard, and return its manifest entry.
 
     Parameters
     ----------
@@ -26,11 +26,9 @@ def store_shard(
         The snapshot that it is built for.
     """
     files = {}
-    for kind, file in built.files.items():
+    for kind, path in built.files.items():
         folder = "metadata" if kind == METADATA else "shards"
-        path = f"{folder}/{unique}/{file.path.name}"
-        storage.put_file(storage.join(index_uri, path), file.path)
-        files[kind] = FileEntry(path=path, bytes=file.bytes, sha256=file.sha256)
+        files[kind] = store_file(index_uri, f"{folder}/{unique}/{path.name}", path)
     return ShardEntry(
         number=number,
         rows=built.rows,

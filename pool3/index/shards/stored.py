@@ -1,8 +1,10 @@
-"""Vectors and rows of a stored shard, read without opening its tree."""
+"""Rows and vectors of a stored shard, read without opening its tree."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 
@@ -11,18 +13,33 @@ from pool3.index.format.entries import VECTORS, ShardEntry
 from pool3.index.format.npy import read_array
 from pool3.index.shards.arrow_rows import ArrowRows
 
+Opened = TypeVar("Opened")
+
 
 def open_rows(index_uri: str, entry: ShardEntry, kind: str) -> ArrowRows:
-    """Open one of a shard's Arrow files, checked against its entry."""
-    file = entry.files[kind]
-    uri = storage.join(index_uri, file.path)
-    with storage.verified_file(uri, sha256=file.sha256, size=file.bytes) as held:
-        return ArrowRows(held.path, uri)
+    """Open one of a shard's Arrow files, by its kind in `ShardEntry.files`.
+
+    Raises
+    ------
+    InvalidIndex, StorageError
+        When the file is missing, damaged, or not an Arrow file.
+    """
+    return _opened(index_uri, entry, kind, ArrowRows)
 
 
 def open_vectors(index_uri: str, entry: ShardEntry) -> npt.NDArray[Any]:
-    """Map the stored vectors of a shard, (rows, d)."""
-    file = entry.files[VECTORS]
+    """Map the stored vectors of a shard, (rows, d); raises as `open_rows` does."""
+    return _opened(index_uri, entry, VECTORS, _mapped)
+
+
+def _mapped(path: Path, uri: str) -> npt.NDArray[Any]:
+    return read_array(path, uri, mmap_mode="r")
+
+
+def _opened(
+    index_uri: str, entry: ShardEntry, kind: str, open_file: Callable[[Path, str], Opened]
+) -> Opened:
+    file = entry.files[kind]
     uri = storage.join(index_uri, file.path)
-    with storage.verified_file(uri, sha256=file.sha256, size=file.bytes) as held:
-        return read_array(held.path, uri, mmap_mode="r")
+    with storage.verified_file(uri, sha256=file.sha256, size=file.bytes) as pinned:
+        return open_file(pinned.path, uri)

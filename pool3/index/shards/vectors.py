@@ -1,4 +1,4 @@
-"""The re-rank vectors of a shard: mapped from a local file, or fetched row by row."""
+"""The re-rank vectors of a shard: mapped from a local file, or fetched by ranges."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from pool3.index.snapshots.files import IndexFiles
 
 log = logging.getLogger(__name__)
 
-# Threads that mostly wait for a server.
-_FETCHERS = 16
+# Threads that fetch ranges; they mostly wait for a server.
+_FETCH_THREADS = 16
 
 
 class StoredVectors:
-    """One shard's vectors; nothing is opened before it is asked for. Threads may share it.
+    """One shard's vectors, opened at their first use. Threads may share it.
 
     Parameters
     ----------
     files
-        Finds the file, and says whether the cache has room for vectors.
+        Opens the file, and knows whether the cache has room for vectors.
     file
         A NumPy file.
     dtype, shape
-        What the manifest states of it.
+        Those of the array, as the manifest states them.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class StoredVectors:
         self._files = files
         self._file = file
         self._stated = {"dtype": dtype, "shape": shape}
-        self._held: storage.PinnedFile | None = None
+        self._pinned: storage.PinnedFile | None = None
         self._opened: npt.NDArray[Any] | RangedVectors | None = None
 
     def open(self) -> npt.NDArray[Any] | RangedVectors:
-        """Map the file, or be ready to fetch rows of it where the cache has no room.
+        """Map the file, or prepare to fetch its rows by ranges where the cache has no room.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class StoredVectors:
         return self._opened
 
     def all(self) -> npt.NDArray[Any]:
-        """Return all rows, (rows, d); they are downloaded even where rows were to be fetched."""
+        """Return all rows, (rows, d); a file that is read by ranges is downloaded as a whole."""
         opened = self.open()
         if isinstance(opened, RangedVectors):
             opened = self._opened = self._mapped()
@@ -80,43 +80,43 @@ class StoredVectors:
             return self._fetched()
 
     def _mapped(self) -> npt.NDArray[Any]:
-        held = self._files.pin(self._file)
-        vectors = read_array(held.path, self._name, mmap_mode="r")
-        self._expect(dtype=vectors.dtype.name, shape=vectors.shape)
-        self._held = held
+        pinned = self._files.pin(self._file)
+        vectors = read_array(pinned.path, self._name, mmap_mode="r")
+        self._require(dtype=vectors.dtype.name, shape=vectors.shape)
+        self._pinned = pinned
         return vectors
 
     def _fetched(self) -> RangedVectors:
         vectors = RangedVectors(self._files, self._file)
-        self._expect(dtype=vectors.dtype.name, shape=vectors.shape)
+        self._require(dtype=vectors.dtype.name, shape=vectors.shape)
         return vectors
 
     @property
     def _name(self) -> str:
         return self._files.uri_of(self._file)
 
-    def _expect(self, **found: object) -> None:
-        for what, stated in self._stated.items():
-            if found[what] != stated:
+    def _require(self, **actual: object) -> None:
+        for name, stated in self._stated.items():
+            if actual[name] != stated:
                 raise InvalidIndex(
-                    f"{self._name} must have {what} {stated}, as the manifest states; "
-                    f"found {found[what]}"
+                    f"{self._name} must have {name} {stated}, as the manifest states; "
+                    f"found {actual[name]}"
                 )
 
 
-def gathered(
+def gather_vectors(
     shards: Sequence[StoredVectors],
     owners: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
 ) -> npt.NDArray[Any]:
-    """Return rows of several shards; those in a bucket are fetched at the same time.
+    """Return the vectors of rows of several shards; those in a bucket are fetched in parallel.
 
     Parameters
     ----------
     shards
         At least one.
     owners
-        int64, (m,): of each row the position of its shard in `shards`.
+        int64, (m,): for each row the position of its shard in `shards`.
     rows
         int64, (m,).
 
@@ -128,9 +128,9 @@ def gathered(
     if len(shards) == 1 or not len(rows):
         return shards[0].rows(rows)
     opened = [shard.open() for shard in shards]
-    if any(isinstance(one, RangedVectors) for one in opened):
+    if any(isinstance(vectors, RangedVectors) for vectors in opened):
         return _fetched_together(shards, owners, rows)
-    # A few rows from each of many shards: one copy a row takes less than one array a shard.
+    # A few rows from each of many shards: copying row by row is faster than indexing by shard.
     mapped = cast("list[npt.NDArray[Any]]", opened)
     vectors = np.empty((len(rows), mapped[0].shape[1]), dtype=mapped[0].dtype)
     for at, (owner, row) in enumerate(zip(owners.tolist(), rows.tolist(), strict=True)):
@@ -145,14 +145,18 @@ def _fetched_together(
 ) -> npt.NDArray[Any]:
     order = np.argsort(owners, kind="stable")
     numbers, starts = np.unique(owners[order], return_index=True)
-    parts = np.split(rows[order], starts[1:])
-    wanted = [(shards[number], part) for number, part in zip(numbers.tolist(), parts, strict=True)]
-    found = np.concatenate(list(_fetchers().map(lambda pair: pair[0].rows(pair[1]), wanted)))
-    vectors = np.empty_like(found)
-    vectors[order] = found
+    rows_by_shard = np.split(rows[order], starts[1:])
+    fetched = _fetchers().map(
+        lambda number, rows_of_shard: shards[number].rows(rows_of_shard),
+        numbers.tolist(),
+        rows_by_shard,
+    )
+    in_shard_order = np.concatenate(list(fetched))
+    vectors = np.empty_like(in_shard_order)
+    vectors[order] = in_shard_order
     return vectors
 
 
 @functools.cache
 def _fetchers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_FETCHERS, thread_name_prefix="pool3-fetch")
+    return ThreadPoolExecutor(_FETCH_THREADS, thread_name_prefix="pool3-fetch")

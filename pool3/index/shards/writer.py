@@ -1,15 +1,15 @@
-"""Writing one shard: a tree over reduced vectors, vectors for re-ranking, ids and metadata.
+"""Writes one shard: a tree over reduced vectors, vectors for re-ranking, ids and metadata.
 
-Rows stream through: never more than a block of them is in memory, besides what Annoy keeps. The
-same rows, reduction and seed give the same bytes, however the rows were cut into batches.
+Rows are written as a stream: only one block of them is in memory at a time, besides Annoy's own
+memory. The same rows, reduction and seed give the same trees and vectors, byte by byte, however the
+rows are cut into batches.
 
-Deliberately not here: where the files go (`pool3.index.snapshots.publication`), and reading them
+Deliberately not here: storing the files (`pool3.index.shards.store`) and reading them
 (`pool3.index.shards.reader`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from annoy import AnnoyIndex
 
-from pool3.errors import Pool3Error, UsageError
+from pool3.errors import UsageError
 from pool3.index.format.entries import IDS, METADATA, TREE, VECTORS
-from pool3.index.reduction import Reduction, longest, tree_rows
+from pool3.index.reduction import Reduction, longest
+from pool3.index.shards.streams import ArrowStream, NpyStream
+from pool3.index.shards.tree import build_tree
 from pool3.vectors.stored import digests as digests_of
 from pool3.vectors.stored import stored_rows
 
@@ -37,7 +38,7 @@ ID_SCHEMA = pa.schema(
     ]
 )
 
-# Blocks are always of this many rows, since the last bits of a matrix product depend on its shape.
+# All blocks have this many rows, since the last bits of a matrix product depend on its shape.
 _BLOCK_ROWS = 1024
 
 # Annoy takes its seed as a C int.
@@ -52,38 +53,29 @@ _FILES = {
 
 
 @dataclass(frozen=True)
-class LocalFile:
-    """A finished file on local disk: path, number of bytes, SHA-256."""
-
-    path: Path
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class BuiltShard:
-    """A shard as `ShardWriter.close` leaves it on local disk.
+    """A finished shard on local disk, which `ShardWriter.close` returns.
 
     Attributes
     ----------
     rows
         How many; a shard without rows has no files.
     seed
-        Of Annoy.
+        Of Annoy's random splits.
     max_norm
         M, the length of the longest reduced row.
     files
-        ``tree``, ``vectors``, ``ids`` and, when rows came with it, ``metadata``.
+        Paths of ``tree``, ``vectors``, ``ids`` and, when the rows had any, ``metadata``.
     """
 
     rows: int
     seed: int
     max_norm: float
-    files: Mapping[str, LocalFile]
+    files: Mapping[str, Path]
 
 
 def shard_seed(seed: int, number: int) -> int:
-    """Annoy's seed of one shard, from the index's seed and the shard's number."""
+    """Return Annoy's seed for one shard, from the index's seed and the shard's number."""
     return (seed + number) % (MAX_SEED + 1)
 
 
@@ -93,11 +85,11 @@ class ShardWriter:
     Parameters
     ----------
     directory
-        An empty folder, made when it is missing.
+        An empty folder; it is created when it is missing.
     reduction
-        How vectors become the tree's; it carries the metric.
+        Reduces the vectors; it has the metric.
     n_trees
-        More trees find more of the true neighbours, and cost build time and bytes.
+        How many trees. More trees find more of the true neighbours, but take more time and bytes.
     seed
         Of Annoy's random splits, 0 to `MAX_SEED`.
     vectors_dtype
@@ -138,12 +130,13 @@ class ShardWriter:
         self._max_norm = 0.0
         self._last_id: str | None = None
         self._pending: list[npt.NDArray[np.float32]] = []
-        self._vectors = (directory / _FILES[VECTORS]).open("wb")
-        self._write_header()
+        self._vectors = NpyStream(
+            directory / _FILES[VECTORS], dtype=vectors_dtype, length=reduction.input_dimension
+        )
         self._reduced_path = directory / "reduced.tmp"
         self._reduced = self._reduced_path.open("wb")
-        self._ids = _ArrowFile(directory / _FILES[IDS], ID_SCHEMA)
-        self._metadata: _ArrowFile | None = None
+        self._ids = ArrowStream(directory / _FILES[IDS], ID_SCHEMA)
+        self._metadata: ArrowStream | None = None
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -169,21 +162,21 @@ class ShardWriter:
         Parameters
         ----------
         ids
-            n image_ids, ascending over all batches together (by code point, as Arrow and Spark
-            compare strings), none twice.
+            n image_ids, unique and ascending over all batches (by code point, as Arrow and Spark
+            compare strings).
         vectors
             float32, (n, d), usable (`pool3.vectors.usable.check_vectors`).
         metadata
-            n rows about the same pictures; with every batch or with none.
+            n rows for the same pictures; with every batch or with none.
         digests
-            uint64, (n,), where the vectors are those of another shard, already rounded: the digests
-            that stand there; the vectors are then stored bit for bit. With every batch or with
-            none; None takes the digests of the vectors themselves.
+            uint64, (n,): for vectors copied from another shard, which are rounded already, the
+            digests that are stored there; the vectors are then stored bit for bit. With every batch
+            or with none. When None, the digests of `vectors`.
 
         Raises
         ------
         UsageError
-            When ids are out of order or repeated, or the parts are of different lengths.
+            When ids are out of order or repeated, or the arguments differ in length.
         """
         if not len(ids):
             return
@@ -193,9 +186,10 @@ class ShardWriter:
             raise UsageError("digests must come with every batch of a shard or with none")
         self._rounded = digests is not None
         if metadata is not None and self._metadata is None:
-            self._metadata = _ArrowFile(self._directory / _FILES[METADATA], metadata.schema)
-        told = digests_of(vectors) if digests is None else digests
-        columns = [pa.array(ids, pa.string()), pa.array(told, pa.uint64())]
+            self._metadata = ArrowStream(self._directory / _FILES[METADATA], metadata.schema)
+        if digests is None:
+            digests = digests_of(vectors)
+        columns = [pa.array(ids, pa.string()), pa.array(digests, pa.uint64())]
         self._ids.write(pa.record_batch(columns, schema=ID_SCHEMA))
         if self._metadata is not None:
             self._metadata.write(metadata)
@@ -212,7 +206,9 @@ class ShardWriter:
         if self._rows and (metadata is None) != (self._metadata is None):
             raise UsageError("metadata must come with every batch of a shard or with none")
         if metadata is not None and metadata.num_rows != len(ids):
-            raise UsageError(f"{len(ids)} ids came with {metadata.num_rows} rows of metadata")
+            raise UsageError(
+                f"metadata must have {len(ids)} rows, as many as ids; found {metadata.num_rows}"
+            )
 
     def _check_order(self, ids: Sequence[str]) -> None:
         last = self._last_id
@@ -220,14 +216,14 @@ class ShardWriter:
             if not isinstance(image_id, str):
                 raise UsageError(f"an image_id must be a string; found {image_id!r}")
             if image_id == last:
-                raise UsageError(f"image_id {image_id!r} stands twice; each may stand only once")
+                raise UsageError(f"image_ids must be unique; found {image_id!r} twice")
             if last is not None and image_id < last:
                 raise UsageError(f"image_ids must ascend; found {image_id!r} after {last!r}")
             last = image_id
         self._last_id = last
 
     def _write_blocks(self, at_least: int) -> None:
-        """Write out pending rows, block by block, while there are `at_least` of them."""
+        """Write pending rows, block by block, while there are `at_least` of them."""
         if sum(map(len, self._pending)) < at_least:
             return
         rows = np.concatenate(self._pending)
@@ -237,32 +233,19 @@ class ShardWriter:
         self._pending = [rows]
 
     def _write_block(self, rows: npt.NDArray[np.float32]) -> None:
-        self._vectors.write(self._stored(rows).tobytes())
+        self._vectors.write(self._stored(rows))
         reduced = self._reduction.reduce(rows)
         self._max_norm = max(self._max_norm, longest(reduced))
         self._reduced.write(reduced.tobytes())
 
     def _stored(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         if self._rounded:
-            return rows.astype(np.dtype(self._dtype).newbyteorder("<"))
+            return rows.astype(self._vectors.dtype)
         return stored_rows(rows, metric=self._reduction.metric, dtype=self._dtype)
 
-    def _write_header(self) -> None:
-        """Write the header of vectors.npy; NumPy leaves room in it for the final row count."""
-        header = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(self._dtype).newbyteorder("<")),
-            "fortran_order": False,
-            "shape": (self._rows, self._reduction.input_dimension),
-        }
-        np.lib.format.write_array_header_1_0(self._vectors, header)
-
     def close(self) -> BuiltShard:
-        """Build the tree and return what was written; the folder then holds nothing else."""
+        """Build the tree; returns the files, and deletes all others in the folder."""
         self._write_blocks(1)
-        length = self._vectors.tell()
-        self._vectors.seek(0)
-        self._write_header()
-        self._vectors.seek(length)
         self._close_files()
         kinds = [TREE, VECTORS, IDS] + ([METADATA] if self._metadata is not None else [])
         if self._rows:
@@ -276,7 +259,7 @@ class ShardWriter:
             rows=self._rows,
             seed=self._seed,
             max_norm=self._max_norm,
-            files={kind: _file_facts(self._directory / _FILES[kind]) for kind in kinds},
+            files={kind: self._directory / _FILES[kind] for kind in kinds},
         )
 
     def _close_files(self) -> None:
@@ -286,44 +269,13 @@ class ShardWriter:
             self._metadata.close()
 
     def _build_tree(self) -> None:
-        reduction = self._reduction
-        shape = (self._rows, reduction.dimension)
-        reduced = np.memmap(self._reduced_path, dtype=np.float32, mode="r", shape=shape)
-        tree = AnnoyIndex(reduction.tree_dimension, "euclidean")
-        tree.set_seed(self._seed)
-        tree.on_disk_build(str(self._directory / _FILES[TREE]))
-        for start in range(0, self._rows, _BLOCK_ROWS):
-            block = tree_rows(
-                reduced[start : start + _BLOCK_ROWS],
-                metric=reduction.metric,
-                max_norm=self._max_norm,
-            )
-            for item, row in enumerate(block.tolist(), start):
-                tree.add_item(item, row)
-        # One thread: each thread draws its own random splits, so that more would not repeat.
-        if not tree.build(self._n_trees, n_jobs=1):
-            raise Pool3Error(f"Annoy could not build a tree of {self._rows} rows")
-        tree.unload()
+        shape = (self._rows, self._reduction.dimension)
+        build_tree(
+            self._directory / _FILES[TREE],
+            np.memmap(self._reduced_path, dtype=np.float32, mode="r", shape=shape),
+            self._reduction,
+            max_norm=self._max_norm,
+            n_trees=self._n_trees,
+            seed=self._seed,
+        )
         log.info("built %s trees over %s rows", self._n_trees, self._rows)
-
-
-class _ArrowFile:
-    """An Arrow IPC file being written; pyarrow's own writer leaves the file beneath it open."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._file = path.open("wb")
-        self._writer = pa.ipc.new_file(self._file, schema)
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(batch)
-
-    def close(self) -> None:
-        if not self._file.closed:
-            self._writer.close()
-            self._file.close()
-
-
-def _file_facts(path: Path) -> LocalFile:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return LocalFile(path, path.stat().st_size, digest)

@@ -14,11 +14,13 @@ from pool3.vectors.stored import digests
 
 
 def written(
-    folder: Path, vectors: np.ndarray, metric: str, dtype: str, told: np.ndarray | None
+    folder: Path, vectors: np.ndarray, metric: str, dtype: str, stored_digests: np.ndarray | None
 ) -> np.ndarray:
     reduction = Reduction(metric, vectors.shape[1])
     with ShardWriter(folder, reduction=reduction, n_trees=1, seed=1, vectors_dtype=dtype) as writer:
-        writer.append([f"{row:03d}" for row in range(len(vectors))], vectors, digests=told)
+        writer.append(
+            [f"{row:03d}" for row in range(len(vectors))], vectors, digests=stored_digests
+        )
         writer.close()
     return np.asarray(np.load(folder / "vectors.npy"))
 
@@ -31,8 +33,8 @@ def test_stored_vectors_are_copied_bit_for_bit(tmp_path: Path, metric: str, dtyp
     vectors[:50, 0] = 4.0 - 2.0**-20  # scaled and rounded to float16 it is 1, a power of two
     vectors[50:60] *= 2.0**-18  # and some of these are subnormal
     first = written(tmp_path / "first", vectors, metric, dtype, None)
-    told = digests(vectors)
-    second = written(tmp_path / "second", first.astype(np.float32), metric, dtype, told)
+    stored_digests = digests(vectors)
+    second = written(tmp_path / "second", first.astype(np.float32), metric, dtype, stored_digests)
     assert first.tobytes() == second.tobytes()
 
 

@@ -1,4 +1,4 @@
-"""Metadata of some rows replaced: the others keep theirs, whatever the batches."""
+"""New metadata for some rows: the others keep theirs, whatever the batches."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import pyarrow as pa
 import pytest
 
 from pool3.index.shards import metadata
-from pool3.index.shards.metadata import replaced
+from pool3.index.shards.metadata import replace_rows
 
 OLD = pa.table({"label": ["a", "b", "c", "d", "e"], "width": pa.array([1, 2, 3, 4, 5], pa.int32())})
 
 
 def written(old: pa.Table | None, rows: list[int], new: pa.Table) -> tuple[pa.Table, bool]:
-    parts = list(replaced(old, np.array(rows, dtype=np.int32), new, 5))
-    return pa.Table.from_batches([batch for batch, _ in parts]), any(d for _, d in parts)
+    batches = list(replace_rows(old, np.array(rows, dtype=np.int32), new, 5))
+    return pa.Table.from_batches([batch for batch, _ in batches]), any(
+        differs for _, differs in batches
+    )
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 5, 4096])
-def test_told_rows_change_and_others_stay(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_rows_with_new_values_change_and_others_stay(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
     monkeypatch.setattr(metadata, "_ROWS_AT_ONCE", at_once)
     new = pa.table({"label": ["B", None], "price": [1.5, 2.5]})
     made, differs = written(OLD, [1, 4], new)

@@ -1,4 +1,4 @@
-"""Shards are as many as fit; what does not fit is refused with the figures."""
+"""As many shards as memory and files need; what does not fit is refused with the numbers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_a_planned_shard_fits_memory_and_file(rows: int, n_trees: int, max_memor
         assert fewer > ROWS_A_SHARD or fewer > costs.most_rows(max_memory_mb * 1_000_000)
 
 
-def test_what_is_asked_for_is_taken_where_it_fits() -> None:
+def test_a_requested_number_is_used_where_it_fits() -> None:
     assert plan_shards(10, COSTS, max_memory_mb=4096, n_shards=7) == 7
 
 
-def test_what_does_not_fit_is_refused_with_the_figures() -> None:
+def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(UsageError, match=r"--n-shards of at least 3, found 1: of 1000000 rows"):
         plan_shards(1_000_000, COSTS, max_memory_mb=4096, n_shards=1)
     with pytest.raises(UsageError, match=r"--max-build-memory-mb of at least 4\d\d, found 100"):
@@ -60,5 +60,5 @@ def test_the_estimate_is_near_annoy(tmp_path: object, metric: str) -> None:
         n_trees=20,
         vectors_dtype="float16",
     )
-    assert 0.8 < built.files["tree"].bytes / (n * costs.tree_bytes) < 1.1
-    assert abs(built.files["vectors"].bytes - n * costs.vector_bytes) <= 256
+    assert 0.8 < built.files["tree"].stat().st_size / (n * costs.tree_bytes) < 1.1
+    assert abs(built.files["vectors"].stat().st_size - n * costs.vector_bytes) <= 256

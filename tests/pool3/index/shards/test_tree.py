@@ -1,4 +1,4 @@
-"""The tree file of a shard: what Annoy finds in it, and what measuring its rows finds."""
+"""The tree file of a shard: searched by Annoy, or scanned."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def true_distances(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [1, 10, 500, ROWS])
-def test_where_entries_cost_as_much_all_rows_are_measured(
+def test_where_entries_cost_as_much_all_rows_are_scanned(
     path: Path, vectors: np.ndarray, count: int
 ) -> None:
     query = vectors[7] + 0.01
@@ -55,17 +55,17 @@ def test_where_entries_cost_as_much_all_rows_are_measured(
 
 
 def test_few_entries_are_searched_for(path: Path, vectors: np.ndarray) -> None:
-    tree, lacking = opened(path), 0
+    tree, missed = opened(path), 0
     for query in vectors[:50] + 0.3:
         rows, distances = tree.nearest(query.tolist(), 10, entries=60)
         true = true_distances(vectors, query)
         np.testing.assert_allclose(distances, true[rows], rtol=1e-5)
         assert (np.diff(distances) >= 0).all()
-        lacking += len(np.setdiff1d(np.argsort(true)[:10], rows))
-    assert lacking > 50  # else all rows were measured
+        missed += len(np.setdiff1d(np.argsort(true)[:10], rows))
+    assert missed > 50  # else all rows were scanned
 
 
-def test_what_overflows_is_not_lost(path: Path) -> None:
+def test_distances_that_overflow_are_not_lost(path: Path) -> None:
     rows, _ = opened(path).nearest([1e30] * DIMENSION, 20, entries=ROWS)
     assert len(set(rows.tolist())) == 20
 
