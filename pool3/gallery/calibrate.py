@@ -23,6 +23,7 @@ from pool3.gallery.scenes import draw_scene
 from pool3.images.decode import resized
 from pool3.models import inception
 from pool3.models.directory import RESIZE
+from pool3.models.sources import seeded
 from pool3.models.sources.seeded import STATISTICS_FILE, beta_of, drawn_kernels, rounded_to_bfloat16
 from pool3.models.tensorflow import import_tensorflow
 
@@ -92,12 +93,12 @@ def _forget(values: dict[str, Any], still_to_come: tuple[inception.Layer, ...]) 
 
 
 def main() -> None:
-    """Draw the pictures, measure, and write the constant file beside this module."""
+    """Draw the pictures, measure, and write the constant file beside the seeded model."""
     logging.basicConfig(level=logging.INFO)
     scenes = (draw_scene(FIRST_SCENE + i) for i in range(PICTURES))
     pictures = np.stack([resized(scene, inception.INPUT_SIZE, RESIZE) for scene in scenes])
     statistics = calibrate(pictures, drawn_kernels())
-    Path(__file__).with_name(STATISTICS_FILE).write_bytes(save(statistics))
+    Path(seeded.__file__).with_name(STATISTICS_FILE).write_bytes(save(statistics))
 
 
 if __name__ == "__main__":
