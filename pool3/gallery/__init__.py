@@ -1,4 +1,4 @@
-"""Drawn pictures with known near-duplicates: a gallery that needs no data and no network."""
+"""A gallery of drawn pictures with known near-duplicates; needs no data and no network."""
 
 from __future__ import annotations
 

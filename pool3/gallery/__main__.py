@@ -54,7 +54,7 @@ def arg_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; return the exit status."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     arguments = arg_parser().parse_args(argv)
     try:
@@ -64,15 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             truth = arguments.truth
             _score(arguments.index, truth, arguments.sheet or truth.parent / "contact-sheet.png")
     except Pool3Error as error:
-        _say(str(error), sys.stderr)
+        _print(str(error), sys.stderr)
         return error.exit_code
     return 0
 
 
 def _draw(output: Path, n_scenes: int) -> None:
     entries = draw_gallery(output, n_scenes=n_scenes)
-    _say(f"drew {len(entries)} pictures of {n_scenes} scenes in {output / PICTURES}")
-    _say(f"what they show: {output / TRUTH}")
+    _print(f"drew {len(entries)} pictures of {n_scenes} scenes in {output / PICTURES}")
+    _print(f"what they show: {output / TRUTH}")
 
 
 def _score(index_uri: str, truth: Path, sheet_path: Path) -> None:
@@ -83,19 +83,19 @@ def _score(index_uri: str, truth: Path, sheet_path: Path) -> None:
         hits = index.search(image_id=image_id, k=k)
         return list(zip(hits.ids, hits.distances.tolist(), strict=True))
 
-    answers = scoring.ask(entries, truth.parent, search)
+    answers = scoring.search_variants(entries, truth.parent, search)
     sheet = scoring.sheet(answers, truth.parent)
     try:
         sheet_path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(sheet_path)
     except (OSError, ValueError) as error:
         raise UsageError(f"the contact sheet cannot be written to {sheet_path}: {error}") from error
-    _say(scoring.table(answers))
-    _say(f"\ncontact sheet: {sheet_path}")
+    _print(scoring.table(answers))
+    _print(f"\ncontact sheet: {sheet_path}")
 
 
-def _say(line: str, where: TextIO | None = None) -> None:
-    print(line, file=where or sys.stdout)
+def _print(line: str, file: TextIO | None = None) -> None:
+    print(line, file=file or sys.stdout)
 
 
 if __name__ == "__main__":

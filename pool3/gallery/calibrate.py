@@ -1,12 +1,12 @@
-"""Measures the seeded model's batch-norm statistics on drawn pictures.
+"""Measures the batch-norm statistics of the seeded model on drawn pictures.
 
-``python -m pool3.gallery.calibrate`` writes the constant file of this package again. It is run when
-the drawn kernels change, never by a user: another file is another ``model_id``.
+``python -m pool3.gallery.calibrate`` writes the constant file of the statistics. Developers run it
+when the drawn kernels change; users never do, because another file means another ``model_id``.
 
-Layer by layer, each convolution sees what the layers before it give once they are normalised, so
-that every channel has mean 0 and a deviation of 0.7 to 1.4 over the pictures before beta is added.
-The deviation that is divided by is a power of two and the bias that results is rounded, so that
-bfloat16 holds the folded convolution exactly (see `pool3.models.sources.seeded.drawn_kernels`).
+The statistics are measured layer by layer, on the normalised outputs of the layers before, so that
+every channel has mean 0 and a standard deviation of 0.7 to 1.4 over the pictures before beta is
+added. The divisor is a power of two and the resulting bias is rounded, so that bfloat16 represents
+the folded convolution exactly (see `pool3.models.sources.seeded.drawn_kernels`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 PICTURES = 64
 FIRST_SCENE = 1_000_000
-"""Scenes that no gallery draws, so that nothing is measured on its own calibration."""
+"""No gallery draws these scenes, so that no measurement uses the calibration pictures."""
 
 
 def calibrate(
@@ -69,7 +69,7 @@ def calibrate(
         else:
             pool = tf.nn.max_pool2d if layer.kind == "max_pool" else tf.nn.avg_pool2d
             values[layer.name] = pool(inputs[0], layer.kernel, layer.stride, layer.padding)
-        _forget(values, inception.LAYERS[position + 1 :])
+        _drop_unused(values, inception.LAYERS[position + 1 :])
     return {"moving_mean": np.concatenate(means), "moving_variance": np.concatenate(variances)}
 
 
@@ -86,9 +86,9 @@ def _normalised(
     return tf.nn.relu(raw / deviation.astype(np.float32) + bias), stored_mean, stored_variance
 
 
-def _forget(values: dict[str, Any], still_to_come: tuple[inception.Layer, ...]) -> None:
-    wanted = {name for layer in still_to_come for name in layer.inputs}
-    for name in [name for name in values if name not in wanted]:
+def _drop_unused(values: dict[str, Any], remaining: tuple[inception.Layer, ...]) -> None:
+    used = {name for layer in remaining for name in layer.inputs}
+    for name in [name for name in values if name not in used]:
         del values[name]
 
 

@@ -1,7 +1,7 @@
-"""A painter's tools: gradients, noise, shaded solids, on a canvas twice the size of the picture.
+"""A canvas to draw scenes on, with gradients, noise and shaded solids.
 
-Shapes are drawn without anti-aliasing at double size; `Canvas.finished` shrinks the picture, which
-smooths every edge at once. It knows nothing of what is drawn.
+Shapes are drawn without anti-aliasing at twice the size of the picture; `Canvas.finished` shrinks
+it, which smooths all edges. The module is independent of the scenes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def fractal_noise(
 
 
 class Canvas:
-    """A picture under way: `image` (RGB, `w` by `h`, twice the final size) and its generator."""
+    """A picture being drawn: `image` (RGB, `w` by `h`, twice the final size) and its generator."""
 
     def __init__(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
         self.rng = rng
@@ -60,7 +60,7 @@ class Canvas:
         self.draw = ImageDraw.Draw(self.image)
 
     def uniform(self, low: float, high: float) -> float:
-        """Return one number between `low` and `high`."""
+        """Return a random number between `low` and `high`."""
         return float(self.rng.uniform(low, high))
 
     def noise(self, *, coarsest: int = 3, octaves: int = 5) -> Noise:
@@ -76,7 +76,7 @@ class Canvas:
         return np.asarray(self.image, np.float32)
 
     def gradient(self, colours: Sequence[Colour], *, bottom: float = 1.0) -> None:
-        """Fill with a vertical run through `colours`; the last is reached at `bottom` (0..1)."""
+        """Fill with a vertical gradient through `colours`, which ends at `bottom` (0..1)."""
         stops = np.linspace(0, bottom * self.h, len(colours))
         column = np.stack(
             [
@@ -88,7 +88,7 @@ class Canvas:
         self.put(np.broadcast_to(column[:, None, :], (self.h, self.w, 3)))
 
     def tint(self, alpha: Noise, colour: Colour) -> None:
-        """Lay `colour` over the picture, `alpha` (h, w) in 0..1 thick."""
+        """Blend the picture with `colour`; `alpha` (h, w) in 0..1 is its opacity."""
         pixels = self.pixels()
         target = np.array(colour, np.float32)
         self.put(pixels + (target - pixels) * np.clip(alpha, 0, 1)[:, :, None])
@@ -96,8 +96,8 @@ class Canvas:
     def glow(self, centre: Point, radius: float, colour: Colour, strength: float = 0.8) -> None:
         """Add a soft light that fades with the distance from `centre`."""
         y, x = np.ogrid[: self.h, : self.w]
-        far = np.hypot(x - centre[0], y - centre[1]).astype(np.float32)
-        self.tint(np.exp(-((far / radius) ** 2)) * strength, colour)
+        distance = np.hypot(x - centre[0], y - centre[1]).astype(np.float32)
+        self.tint(np.exp(-((distance / radius) ** 2)) * strength, colour)
 
     def textured(
         self, points: Sequence[Point], colour: Colour, *, strength: float = 0.35, coarsest: int = 24
@@ -133,17 +133,17 @@ class Canvas:
         self.image.paste(solid, corner, Image.fromarray(inside.astype(np.uint8) * 255))
 
     def shadow(self, centre: Point, radii: Point, strength: float = 0.5) -> None:
-        """Darken a soft ellipse, as under a thing that stands on a table."""
+        """Darken a soft ellipse, like the shadow of an object on a table."""
         y, x = np.ogrid[: self.h, : self.w]
-        far = ((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2
-        self.tint(np.exp(-far).astype(np.float32) * strength, (10, 8, 12))
+        distance = ((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2
+        self.tint(np.exp(-distance).astype(np.float32) * strength, (10, 8, 12))
 
     def blur(self, radius: float) -> None:
-        """Put what is drawn so far out of focus."""
+        """Blur what has been drawn so far."""
         self.image.paste(self.image.filter(ImageFilter.GaussianBlur(radius)))
 
     def finished(self, *, grain: float = 5.0) -> Image.Image:
-        """Return the picture at its final size, with the grain of a film on it."""
+        """Return the picture at its final size, with film grain."""
         small = self.image.resize(self.size, Image.Resampling.BOX)
         speckle = self.rng.normal(0, grain, (self.size[1], self.size[0], 1))
         pixels = np.asarray(small, np.float32) + speckle

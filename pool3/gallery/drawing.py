@@ -1,7 +1,7 @@
-"""A gallery on disk: drawn scenes, their variants, and the truth about them.
+"""Draws a gallery on disk: scenes, their variants, and a file with the ground truth.
 
-``FOLDER/pictures/`` holds pictures and nothing else, so that it can be listed as a data lake is;
-``FOLDER/truth.csv`` stands beside it. A picture's name tells its scene and its kind:
+``FOLDER/pictures/`` contains only pictures, so that it can be listed like a data lake;
+``FOLDER/truth.csv`` is beside it. The name of a picture has its scene and its kind:
 ``007-balloons--crop.png``.
 """
 
@@ -27,7 +27,7 @@ PICTURES = "pictures"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one picture: file `name`, `scene`, `kind` (`ORIGINAL` or of a variant)."""
+    """A picture of the gallery: file `name`, `scene`, `kind` (`ORIGINAL` or that of a variant)."""
 
     name: str
     scene: str
@@ -35,20 +35,20 @@ class Entry:
 
 
 def draw_gallery(folder: Path, *, n_scenes: int) -> list[Entry]:
-    """Draw scenes and their variants into a folder, and write the truth about them.
+    """Draw scenes and their variants into a folder, and write their ground truth.
 
     Parameters
     ----------
     folder
-        Created if need be. Pictures of an older gallery that are not drawn again are removed.
+        Created if it does not exist. Obsolete pictures of an older gallery are removed.
     n_scenes
         How many scenes.
 
     Raises
     ------
     UsageError
-        When `n_scenes` is below 1, the folder cannot be written, or holds files that no gallery
-        put there.
+        If `n_scenes` is below 1, or the folder cannot be written or contains files of another
+        origin.
     """
     if n_scenes < 1:
         raise UsageError(f"a gallery needs at least 1 scene; found {n_scenes}")
@@ -69,17 +69,17 @@ def draw_gallery(folder: Path, *, n_scenes: int) -> list[Entry]:
 
 
 def _older_pictures(folder: Path) -> set[str]:
-    """Return the names in the pictures' folder, all of which an older gallery must own."""
+    """Return the names in the folder of pictures; all must be listed in the older ground truth."""
     pictures, truth = folder / PICTURES, folder / TRUTH
-    found = {path.name for path in pictures.iterdir()} if pictures.is_dir() else set()
-    owned = {entry.name for entry in read_truth(truth)} if truth.is_file() else set()
-    strangers = sorted(found - owned)
-    if strangers:
+    existing = {path.name for path in pictures.iterdir()} if pictures.is_dir() else set()
+    drawn = {entry.name for entry in read_truth(truth)} if truth.is_file() else set()
+    others = sorted(existing - drawn)
+    if others:
         raise UsageError(
-            f"{pictures} must hold nothing but a drawn gallery; found {strangers[0]}: name another "
+            f"{pictures} must hold nothing but a drawn gallery; found {others[0]}: name another "
             "--output, nothing was written"
         )
-    return found
+    return existing
 
 
 def _entry(seed: int, kind: str) -> Entry:
@@ -103,17 +103,19 @@ def _as_csv(entries: list[Entry]) -> str:
 
 
 def read_truth(path: Path) -> list[Entry]:
-    """Read what `draw_gallery` wrote.
+    """Read a ground truth that `draw_gallery` wrote.
 
     Raises
     ------
     UsageError
-        When the file is missing or is none of these.
+        If the file is missing or has other columns.
     """
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     except (OSError, ValueError) as error:
-        raise UsageError(f"the truth about a gallery cannot be read: {path}: {error}") from error
+        raise UsageError(
+            f"the ground truth of a gallery cannot be read: {path}: {error}"
+        ) from error
     if not rows or tuple(rows[0]) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
         raise UsageError(
             f"{path} must be the {TRUTH} of a gallery, with the columns {', '.join(COLUMNS)}; "

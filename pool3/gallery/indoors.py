@@ -1,4 +1,4 @@
-"""Scenes near at hand: flowers, fruit on a table, tiles, quilts, worlds in a telescope."""
+"""Close-up scenes: flowers, still lifes, tiles and fabrics; also planets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _bokeh(canvas: Canvas, hue: float) -> None:
 
 
 def flowers(canvas: Canvas) -> None:
-    """Draw blossoms on stems before a blurred garden."""
+    """Draw blossoms on stems in front of a blurred garden."""
     _bokeh(canvas, canvas.uniform(0.2, 0.6))
     hue = canvas.uniform(0.6, 1.2)
     petals, pointed = int(canvas.rng.integers(5, 22)), canvas.uniform(0.12, 0.34)
@@ -117,7 +117,7 @@ def _bowl(canvas: Canvas, x: float, y: float) -> None:
 
 
 def tiles(canvas: Canvas) -> None:
-    """Draw a tiled wall: one drawn motif, repeated and turned."""
+    """Draw a tiled wall: one motif, repeated and rotated."""
     colours = [
         hsv(canvas.uniform(0, 1), canvas.uniform(0.2, 0.9), canvas.uniform(0.3, 1))
         for _ in range(4)
@@ -166,7 +166,7 @@ def _tile(
 
 
 def fabric(canvas: Canvas) -> None:
-    """Draw a woven cloth: stripes of warp and weft, folds in it."""
+    """Draw a woven cloth with stripes and folds."""
     weights = canvas.rng.dirichlet(np.ones(int(canvas.rng.integers(3, 9))))
     colours = np.array([
         hsv(canvas.uniform(0, 1), canvas.uniform(0.2, 0.9), canvas.uniform(0.2, 1)) for _ in weights
@@ -184,7 +184,7 @@ def fabric(canvas: Canvas) -> None:
 
 
 def planet(canvas: Canvas) -> None:
-    """Draw a banded or clouded world among stars and nebulae."""
+    """Draw a planet with bands or clouds among stars and nebulae."""
     space = hsv(canvas.uniform(0, 1), 0.7, 0.08)
     canvas.gradient([space, (4, 4, 10)])
     for _ in range(2):
@@ -198,14 +198,14 @@ def planet(canvas: Canvas) -> None:
     centre = (canvas.uniform(0.25, 0.75) * canvas.w, canvas.uniform(0.3, 0.7) * canvas.h)
     ringed = bool(canvas.rng.random() < 0.5)
     sand = hsv(canvas.uniform(0, 1), canvas.uniform(0.2, 0.7), 0.9)
-    _world(canvas, centre, radius, sand)
+    _planet(canvas, centre, radius, sand)
     if ringed:
         rx, ry = radius * 1.8, radius * canvas.uniform(0.2, 0.5)
         box = (centre[0] - rx, centre[1] - ry, centre[0] + rx, centre[1] + ry)
         canvas.draw.arc(box, -15, 195, fill=mixed(sand, (255, 255, 255), 0.3), width=12)
 
 
-def _world(canvas: Canvas, centre: Point, radius: float, colour: Colour) -> None:
+def _planet(canvas: Canvas, centre: Point, radius: float, colour: Colour) -> None:
     before = canvas.pixels()
     canvas.ball(centre, (radius, radius), colour, light=(canvas.uniform(-0.6, 0.6), -0.4))
     y, x = np.mgrid[: canvas.h, : canvas.w]

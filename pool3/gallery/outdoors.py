@@ -1,4 +1,4 @@
-"""Scenes under the open sky: mountains, sea, woods, balloons."""
+"""Outdoor scenes: mountains, sea, woods, balloons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SKIES: tuple[tuple[Colour, Colour, Colour], ...] = (
 
 
 def _ridge(canvas: Canvas, base: float, height: float, bumps: int) -> list[Point]:
-    """Return the outline of a hill line: from edge to edge, closed along the bottom."""
+    """Return the outline of hills from edge to edge, closed along the bottom."""
     steps = 160
     x = np.linspace(0, 1, steps)
     line = np.zeros(steps)
@@ -29,7 +29,7 @@ def _ridge(canvas: Canvas, base: float, height: float, bumps: int) -> list[Point
 
 
 def painted_sky(canvas: Canvas, *, bottom: float, clouds: float) -> tuple[Colour, Colour, Colour]:
-    """Fill with one of the skies, `clouds` (0..1) thick, and return its colours from the top."""
+    """Fill with one of the skies and clouds of opacity `clouds` (0..1); return its colours."""
     colours = SKIES[int(canvas.rng.integers(len(SKIES)))]
     canvas.gradient(colours, bottom=bottom)
     if clouds:
@@ -50,15 +50,17 @@ def _conifer(canvas: Canvas, foot: Point, height: float, colour: Colour) -> None
 
 
 def mountains(canvas: Canvas) -> None:
-    """Draw ridges behind each other in the haze, a meadow or a lake, firs in front."""
+    """Draw ridges in the haze, a meadow or a lake, firs in front."""
     sky = painted_sky(canvas, bottom=0.7, clouds=canvas.uniform(0.3, 0.9))
     ridges = int(canvas.rng.integers(2, 5))
     rock = hsv(canvas.uniform(0, 1), canvas.uniform(0.15, 0.5), canvas.uniform(0.25, 0.5))
     for number in range(ridges):
-        near = (number + 1) / ridges
-        base = 0.5 + 0.22 * near
-        outline = _ridge(canvas, base, canvas.uniform(0.15, 0.42) * (1.2 - near * 0.6), 3 + number)
-        canvas.textured(outline, mixed(sky[2], rock, near), strength=0.3)
+        closeness = (number + 1) / ridges
+        base = 0.5 + 0.22 * closeness
+        outline = _ridge(
+            canvas, base, canvas.uniform(0.15, 0.42) * (1.2 - closeness * 0.6), 3 + number
+        )
+        canvas.textured(outline, mixed(sky[2], rock, closeness), strength=0.3)
     _foreground(canvas, lake=bool(canvas.rng.random() < 0.4))
     green = hsv(canvas.uniform(0.25, 0.42), 0.5, 0.35)
     for _ in range(int(canvas.rng.integers(0, 14))):
@@ -96,10 +98,10 @@ def seaside(canvas: Canvas) -> None:
     canvas.textured(frame, water, strength=0.25, coarsest=40)
     for _ in range(340):
         y = horizon + (canvas.h - horizon) * canvas.uniform(0, 1) ** 1.4
-        near = (y - horizon) / (canvas.h - horizon)
-        spread = canvas.w * (0.06 + 0.3 * near)
+        closeness = (y - horizon) / (canvas.h - horizon)
+        spread = canvas.w * (0.06 + 0.3 * closeness)
         x = float(canvas.rng.normal(sun[0], spread))
-        length, thick = canvas.w * (0.006 + 0.04 * near), 1 + 5 * near
+        length, thick = canvas.w * (0.006 + 0.04 * closeness), 1 + 5 * closeness
         shine = mixed(water, sky[2], canvas.uniform(0.3, 1))
         canvas.draw.ellipse((x - length, y - thick / 2, x + length, y + thick / 2), fill=shine)
     for _ in range(int(canvas.rng.integers(0, 4))):
@@ -127,13 +129,15 @@ def woods(canvas: Canvas) -> None:
     season = canvas.uniform(0.02, 0.42)
     fog = hsv(season + canvas.uniform(0, 0.3), 0.15, canvas.uniform(0.6, 0.95))
     canvas.gradient([mixed(fog, hsv(season, 0.6, 0.5), 0.4), fog, hsv(season, 0.4, 0.4)])
-    for near in np.linspace(0.15, 1, int(canvas.rng.integers(8, 20))):
-        bark = mixed(fog, hsv(canvas.uniform(0.03, 0.1), 0.35, canvas.uniform(0.15, 0.4)), near)
-        x, width = canvas.uniform(0, 1) * canvas.w, canvas.w * (0.008 + 0.045 * near)
-        foot = canvas.h * (0.62 + 0.36 * near)
+    for closeness in np.linspace(0.15, 1, int(canvas.rng.integers(8, 20))):
+        bark = mixed(
+            fog, hsv(canvas.uniform(0.03, 0.1), 0.35, canvas.uniform(0.15, 0.4)), closeness
+        )
+        x, width = canvas.uniform(0, 1) * canvas.w, canvas.w * (0.008 + 0.045 * closeness)
+        foot = canvas.h * (0.62 + 0.36 * closeness)
         lean = canvas.uniform(-0.06, 0.06) * canvas.w
         trunk = [(x + lean, 0.0), (x + lean + width * 0.7, 0.0), (x + width, foot), (x, foot)]
-        if near > 0.5:
+        if closeness > 0.5:
             canvas.textured(trunk, bark, strength=0.6, coarsest=40)
         else:
             canvas.draw.polygon(trunk, fill=bark)
@@ -149,9 +153,9 @@ def balloons(canvas: Canvas) -> None:
     """Draw striped hot-air balloons over low hills."""
     sky = painted_sky(canvas, bottom=0.9, clouds=canvas.uniform(0.2, 0.9))
     land = hsv(canvas.uniform(0, 0.4), canvas.uniform(0.3, 0.6), canvas.uniform(0.3, 0.6))
-    for near in (0.4, 0.9):
-        hills = _ridge(canvas, 0.8 + 0.14 * near, canvas.uniform(0.05, 0.15), 3)
-        canvas.textured(hills, mixed(sky[2], land, near), strength=0.4, coarsest=50)
+    for closeness in (0.4, 0.9):
+        hills = _ridge(canvas, 0.8 + 0.14 * closeness, canvas.uniform(0.05, 0.15), 3)
+        canvas.textured(hills, mixed(sky[2], land, closeness), strength=0.4, coarsest=50)
     for size in np.sort(canvas.rng.uniform(0.05, 0.26, int(canvas.rng.integers(1, 8)))):
         radius = float(size) * canvas.h
         centre = (canvas.uniform(0.08, 0.92) * canvas.w, canvas.uniform(0.15, 0.6) * canvas.h)

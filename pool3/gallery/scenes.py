@@ -1,7 +1,6 @@
-"""Drawn scenes that look like something, one for each seed.
+"""Draws scenes, one per seed, for the demo and for the calibration of the seeded model.
 
-The demo searches them, and the constants of the seeded model are measured on them. Two seeds give
-two different scenes; the same seed gives the same scene.
+Different seeds give different scenes; the same seed always gives the same scene.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ KINDS: dict[str, Callable[[Canvas], None]] = {
 
 
 def kind_of(seed: int) -> str:
-    """Return what the scene of `seed` shows; neighbouring seeds show different things."""
+    """Return the kind of the scene of `seed`; consecutive seeds have different kinds."""
     return list(KINDS)[seed % len(KINDS)]
 
 
@@ -40,7 +39,7 @@ def draw_scene(seed: int, *, size: tuple[int, int] = (480, 360)) -> Image.Image:
     Parameters
     ----------
     seed
-        Which scene, 0 or more.
+        The number of the scene, 0 or more.
     size
         Width and height in pixels.
 

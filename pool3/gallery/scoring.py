@@ -1,9 +1,9 @@
-"""How well an index of the gallery finds what is known to look alike.
+"""Measures how well an index of the gallery finds the known near-duplicates.
 
-Recall@5 here: of the variants, the share whose original is among the first five hits when the
-variant is the query. The query itself and the other variants of its scene, which are as right, take
-no place: with seven variants a scene they alone could fill all five. So each query has one right
-answer among pictures of other scenes, and 1.0 can be reached.
+Recall@5 is the share of variants whose original is among the first five hits when the variant is
+the query. The query itself and the other variants of its scene do not count as hits: they are
+correct as well, and with seven variants per scene they could fill all five places. So each query
+has one correct answer among pictures of other scenes, and a recall of 1.0 is possible.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from pool3.gallery.drawing import ORIGINAL, PICTURES, Entry
 from pool3.images.contact_sheet import Cell, drawn_sheet, fetched_pictures, stacked
 
 K = 5
-RIGHT = (34, 150, 84)
+CORRECT = (34, 150, 84)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One query: the variant asked about, and the nearest other pictures, best first."""
+    """The result of one query: the variant and its nearest other pictures, best first."""
 
-    asked: Entry
+    query: Entry
     hits: Sequence[tuple[Entry, float]]
 
     @property
-    def found(self) -> bool:
-        """Whether the original is among the first `K`, not counting other variants of its scene."""
+    def is_correct(self) -> bool:
+        """Whether the original is among the first `K` hits, other variants not counted."""
         ahead = 0
         for hit, _ in self.hits:
-            if hit.scene != self.asked.scene:
+            if hit.scene != self.query.scene:
                 ahead += 1
             elif hit.kind == ORIGINAL:
                 return ahead < K
@@ -46,27 +46,27 @@ Search = Callable[[str, int], Sequence[tuple[str, float]]]
 """Takes an image_id and k; returns ids and distances, best first."""
 
 
-def ask(entries: Sequence[Entry], folder: Path, search: Search) -> list[Answer]:
-    """Search with every variant of the gallery in `folder`, by its image_id.
+def search_variants(entries: Sequence[Entry], folder: Path, search: Search) -> list[Answer]:
+    """Search with each variant of the gallery in `folder`, by its image_id.
 
     Raises
     ------
     UsageError
-        When the index holds a picture that is none of the gallery.
+        If the index contains a picture that is not in the gallery.
     """
-    known = {_uri(folder, entry): entry for entry in entries}
+    by_uri = {_uri(folder, entry): entry for entry in entries}
     kinds = len({entry.kind for entry in entries})
     answers = []
-    for uri, entry in known.items():
+    for uri, entry in by_uri.items():
         if entry.kind == ORIGINAL:
             continue
-        others = [(found, far) for found, far in search(uri, K + kinds) if found != uri]
-        strange = [found for found, _ in others if found not in known]
-        if strange:
+        hits = [(hit, distance) for hit, distance in search(uri, K + kinds) if hit != uri]
+        others = [hit for hit, _ in hits if hit not in by_uri]
+        if others:
             raise UsageError(
-                f"the index must hold the gallery in {folder} alone; found {strange[0]}"
+                f"the index must contain only the gallery in {folder}; found {others[0]}"
             )
-        answers.append(Answer(entry, [(known[found], far) for found, far in others]))
+        answers.append(Answer(entry, [(by_uri[hit], distance) for hit, distance in hits]))
     return answers
 
 
@@ -77,9 +77,9 @@ def _uri(folder: Path, entry: Entry) -> str:
 def table(answers: Sequence[Answer]) -> str:
     """Return recall@5 by kind of variant, for a person."""
     lines = [f"{'variant':<18}{'queries':>8}{'found':>8}{f'recall@{K}':>11}", "-" * 45]
-    kinds = list(dict.fromkeys(answer.asked.kind for answer in answers))
+    kinds = list(dict.fromkeys(answer.query.kind for answer in answers))
     for kind in kinds:
-        lines.append(_line(kind, [answer for answer in answers if answer.asked.kind == kind]))
+        lines.append(_line(kind, [answer for answer in answers if answer.query.kind == kind]))
     lines += ["-" * 45, _line("all", answers), ""]
     lines.append(
         f"recall@{K}: the share of variants whose original is among the first {K} hits when"
@@ -90,31 +90,31 @@ def table(answers: Sequence[Answer]) -> str:
 
 
 def _line(label: str, answers: Sequence[Answer]) -> str:
-    found = sum(answer.found for answer in answers)
-    return f"{label:<18}{len(answers):>8}{found:>8}{found / max(len(answers), 1):>11.3f}"
+    correct = sum(answer.is_correct for answer in answers)
+    return f"{label:<18}{len(answers):>8}{correct:>8}{correct / max(len(answers), 1):>11.3f}"
 
 
 def sheet(answers: Sequence[Answer], folder: Path) -> Image.Image:
-    """Draw one query of each kind of variant, each of another scene; right hits are framed."""
-    kinds = list(dict.fromkeys(answer.asked.kind for answer in answers))
-    scenes = list(dict.fromkeys(answer.asked.scene for answer in answers))
-    shown = {kind: scenes[number % len(scenes)] for number, kind in enumerate(kinds)}
-    picked = [answer for answer in answers if shown[answer.asked.kind] == answer.asked.scene]
-    return stacked(_row(answer, folder) for answer in picked)
+    """Draw one query of each kind of variant, of different scenes; frame the correct hits."""
+    kinds = list(dict.fromkeys(answer.query.kind for answer in answers))
+    scenes = list(dict.fromkeys(answer.query.scene for answer in answers))
+    scene_of = {kind: scenes[number % len(scenes)] for number, kind in enumerate(kinds)}
+    chosen = [answer for answer in answers if scene_of[answer.query.kind] == answer.query.scene]
+    return stacked(_row(answer, folder) for answer in chosen)
 
 
 def _row(answer: Answer, folder: Path) -> Image.Image:
-    shown = answer.hits[:K]
-    uris = [_uri(folder, entry) for entry in (answer.asked, *(hit for hit, _ in shown))]
-    query, *pictures = fetched_pictures(uris)
+    hits = answer.hits[:K]
+    uris = [_uri(folder, entry) for entry in (answer.query, *(hit for hit, _ in hits))]
+    query_picture, *pictures = fetched_pictures(uris)
     cells = [
         Cell(
             picture,
-            f"{rank}  ·  {far:.4f}",
+            f"{rank}  ·  {distance:.4f}",
             hit.name,
-            frame=RIGHT if hit.scene == answer.asked.scene else None,
+            frame=CORRECT if hit.scene == answer.query.scene else None,
         )
-        for rank, (picture, (hit, far)) in enumerate(zip(pictures, shown, strict=True), start=1)
+        for rank, (picture, (hit, distance)) in enumerate(zip(pictures, hits, strict=True), start=1)
     ]
-    asked = Cell(query, f"query: {answer.asked.kind}", answer.asked.name)
-    return drawn_sheet(asked, cells, columns=K)
+    query = Cell(query_picture, f"query: {answer.query.kind}", answer.query.name)
+    return drawn_sheet(query, cells, columns=K)

@@ -9,7 +9,7 @@ from pool3.gallery.outdoors import painted_sky
 
 
 def street(canvas: Canvas) -> None:
-    """Draw houses side by side with windows and roofs, a road, lamps."""
+    """Draw a row of houses, a road and cars."""
     painted_sky(canvas, bottom=0.8, clouds=canvas.uniform(0, 0.8))
     ground = canvas.h * canvas.uniform(0.76, 0.86)
     x = -canvas.uniform(0, 0.1) * canvas.w
@@ -67,7 +67,7 @@ def _car(canvas: Canvas, ground: float) -> None:
 
 
 def skyline(canvas: Canvas) -> None:
-    """Draw towers at night, lit windows, the river below."""
+    """Draw towers with lit windows at night, and their reflection in a river."""
     night = hsv(canvas.uniform(0.55, 0.85), 0.7, canvas.uniform(0.1, 0.22))
     dusk = hsv(canvas.uniform(0.9, 1.12), canvas.uniform(0.3, 0.7), canvas.uniform(0.35, 0.7))
     canvas.gradient([night, mixed(night, dusk, 0.4), dusk], bottom=0.7)

@@ -1,4 +1,4 @@
-"""Known near-duplicates of a picture, by kind: what a search for look-alikes should find again."""
+"""Makes near-duplicates of a picture, by kind, which a search should find."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 
 def _crop(image: Image.Image) -> Image.Image:
-    """Keep the middle 80% of each side."""
+    """Keep the middle 80 % of each side."""
     width, height = image.size
     return image.crop((width // 10, height // 10, width - width // 10, height - height // 10))
 
 
 def _rotation(image: Image.Image) -> Image.Image:
-    """Turn by 10 degrees, and cut away the empty corners."""
+    """Rotate by 10 degrees and crop the empty corners."""
     width, height = image.size
     turned = image.rotate(10, Image.Resampling.BICUBIC)
     return turned.crop((width // 7, height // 7, width - width // 7, height - height // 7))
@@ -35,7 +35,7 @@ def _resize(image: Image.Image) -> Image.Image:
 
 
 def _watermark(image: Image.Image) -> Image.Image:
-    """Write a half-transparent word across the lower right."""
+    """Write a half-transparent word in the lower right corner."""
     width, height = image.size
     layer = Image.new("RGBA", image.size, (255, 255, 255, 0))
     font = ImageFont.load_default(size=max(height // 8, 8))
@@ -56,11 +56,11 @@ _CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 JPEG = "jpeg-quality-20"
 VARIANT_SUFFIXES = {**dict.fromkeys(_CHANGES, ".png"), JPEG: ".jpg"}
-"""The ending of the file of each kind of variant."""
+"""The file name extension of each kind of variant."""
 
 
 def variants(image: Image.Image) -> dict[str, bytes]:
-    """Return the file of one variant of each kind of an RGB picture.
+    """Return the encoded variants of an RGB picture, one of each kind.
 
     Examples
     --------

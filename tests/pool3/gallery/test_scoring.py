@@ -6,7 +6,7 @@ import pytest
 
 from pool3.errors import UsageError
 from pool3.gallery.drawing import ORIGINAL, Entry, draw_gallery
-from pool3.gallery.scoring import Answer, K, ask, sheet, table
+from pool3.gallery.scoring import Answer, K, search_variants, sheet, table
 
 ENTRIES = [
     Entry(f"{scene}--{kind}.png", scene, kind)
@@ -19,60 +19,62 @@ IDS = [f"/gallery/pictures/{entry.name}" for entry in ENTRIES]
 def same_scene_first(image_id: str, k: int) -> list[tuple[str, float]]:
     scene = image_id.rsplit("/", maxsplit=1)[-1][0]
     ranked = sorted(IDS, key=lambda other: (other != image_id, f"/{scene}--" not in other))
-    return [(found, rank / 10) for rank, found in enumerate(ranked[:k])]
+    return [(hit, rank / 10) for rank, hit in enumerate(ranked[:k])]
 
 
 def test_a_perfect_index_has_recall_one() -> None:
-    answers = ask(ENTRIES, Path("/gallery"), same_scene_first)
-    assert [answer.asked.kind for answer in answers] == ["crop", "flip"] * 3
-    assert all(answer.found for answer in answers)
+    answers = search_variants(ENTRIES, Path("/gallery"), same_scene_first)
+    assert [answer.query.kind for answer in answers] == ["crop", "flip"] * 3
+    assert all(answer.is_correct for answer in answers)
     assert table(answers).splitlines()[2].split() == ["crop", "3", "3", "1.000"]
 
 
 def test_the_query_itself_never_counts_as_a_hit() -> None:
-    answers = ask(ENTRIES, Path("/gallery"), same_scene_first)
+    answers = search_variants(ENTRIES, Path("/gallery"), same_scene_first)
     for answer in answers:
-        assert answer.asked not in [hit for hit, _ in answer.hits]
+        assert answer.query not in [hit for hit, _ in answer.hits]
         assert len(answer.hits) >= K
 
 
 def test_an_index_that_finds_other_scenes_has_recall_zero() -> None:
     def worst(image_id: str, k: int) -> list[tuple[str, float]]:
-        return [(found, 0.0) for found in IDS if found[18] != image_id[18]][:k]
+        return [(hit, 0.0) for hit in IDS if hit[18] != image_id[18]][:k]
 
-    answers = ask(ENTRIES, Path("/gallery"), worst)
+    answers = search_variants(ENTRIES, Path("/gallery"), worst)
     assert table(answers).splitlines()[-5].split() == ["all", "6", "0", "0.000"]
 
 
-def test_siblings_are_no_answer_and_take_no_place() -> None:
+def test_other_variants_do_not_count_as_hits() -> None:
     original, crop, flip = ENTRIES[:3]
     stranger = (ENTRIES[3], 0.1)
-    assert not Answer(crop, [(flip, 0.1)]).found
-    assert Answer(crop, [(flip, 0.1)] * 20 + [(original, 0.2)]).found
-    assert Answer(crop, [stranger] * (K - 1) + [(flip, 0.1), (original, 0.2)]).found
-    assert not Answer(crop, [stranger] * K + [(original, 0.2)]).found
+    assert not Answer(crop, [(flip, 0.1)]).is_correct
+    assert Answer(crop, [(flip, 0.1)] * 20 + [(original, 0.2)]).is_correct
+    assert Answer(crop, [stranger] * (K - 1) + [(flip, 0.1), (original, 0.2)]).is_correct
+    assert not Answer(crop, [stranger] * K + [(original, 0.2)]).is_correct
 
 
-def test_enough_hits_are_asked_for_to_reach_the_original_behind_its_siblings() -> None:
-    asked: list[int] = []
+def test_enough_hits_are_requested_to_reach_the_original_behind_its_siblings() -> None:
+    requested: list[int] = []
 
     def search(image_id: str, k: int) -> list[tuple[str, float]]:
-        asked.append(k)
+        requested.append(k)
         return same_scene_first(image_id, k)
 
-    ask(ENTRIES, Path("/gallery"), search)
-    assert min(asked) >= 1 + 1 + K  # itself, its one sibling, and five hits
+    search_variants(ENTRIES, Path("/gallery"), search)
+    assert min(requested) >= 1 + 1 + K  # itself, its one sibling, and five hits
 
 
-def test_a_stranger_in_the_index_is_an_error() -> None:
+def test_another_picture_in_the_index_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"x\.png"):
-        ask(ENTRIES, Path("/gallery"), lambda image_id, k: [("/elsewhere/x.png", 0.0)])
+        search_variants(ENTRIES, Path("/gallery"), lambda image_id, k: [("/elsewhere/x.png", 0.0)])
 
 
 def test_the_sheet_shows_one_query_of_each_kind(tmp_path: Path) -> None:
     entries = draw_gallery(tmp_path, n_scenes=1)
     ids = {str(tmp_path / "pictures" / entry.name): entry for entry in entries}
-    answers = ask(entries, tmp_path, lambda image_id, k: [(found, 0.5) for found in ids][:k])
+    answers = search_variants(
+        entries, tmp_path, lambda image_id, k: [(hit, 0.5) for hit in ids][:k]
+    )
     drawn = sheet(answers, tmp_path)
     kinds = len({entry.kind for entry in entries}) - 1
     assert drawn.width > 1000
