@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+_REFUSING_JAVA = """\
+#!/bin/sh
+echo "this test started a JVM without the marker spark: $*" >&2
+echo "$*" >> "$(dirname "$0")/started"
+exit 1
+"""
+
 
 def pytest_configure() -> None:
     """Set what all tests run with."""
@@ -29,6 +36,42 @@ def pytest_configure() -> None:
     # How long an example may take depends on what else the machine does, and says nothing here.
     settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("tests")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the session of Spark, before `-m` selects by markers."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.spark)
+
+
+@pytest.fixture(scope="session")
+def refusing_java(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Java home whose java only records its arguments in ``bin/started``."""
+    home = tmp_path_factory.mktemp("java")
+    (home / "bin").mkdir()
+    (home / "bin" / "java").write_text(_REFUSING_JAVA)
+    (home / "bin" / "java").chmod(0o755)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def no_jvm(
+    request: pytest.FixtureRequest, refusing_java: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Fail a test that starts a JVM, in this process or in another one, without the marker."""
+    if request.node.get_closest_marker("spark") is not None:
+        yield
+        return
+    monkeypatch.setenv("JAVA_HOME", str(refusing_java))
+    monkeypatch.setenv("PATH", f"{refusing_java / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    yield
+    started = refusing_java / "bin" / "started"
+    if started.exists():
+        words = started.read_text()
+        started.unlink()
+        pytest.fail(f"this test started a JVM; mark it with spark: {words}")
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from tests.conftest import REPOSITORY
 
 COUNT = 120
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.spark]
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.conftest import REPOSITORY
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_tasks_see_the_gpu_of_their_resources_alone(tmp_path: Path) -> None:
     script = tmp_path / "discovery.sh"
     script.write_text('#!/bin/sh\necho \'{"name": "gpu", "addresses": ["0"]}\'\n')

@@ -61,6 +61,7 @@ def test_what_cannot_be_submitted_is_told(words: list[str], told: str) -> None:
     assert told in result.stderr
 
 
+@pytest.mark.spark
 def test_a_job_from_the_shell_to_a_search(tmp_path: Path) -> None:
     vectors = varied_vectors(40)
     features = write_table(tmp_path / "fé atures", [f"{n:02d}" for n in range(40)], vectors)
@@ -74,6 +75,7 @@ def test_a_job_from_the_shell_to_a_search(tmp_path: Path) -> None:
     assert pool3.open(index).search(vectors[7], k=3).ids[0] == "07"
 
 
+@pytest.mark.spark
 def test_the_exit_status_is_passed_on(tmp_path: Path) -> None:
     where = tmp_path / "report.json"
     result = submit(
@@ -87,6 +89,7 @@ def test_the_exit_status_is_passed_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_the_zip_on_executors_in_processes_of_their_own(
     tmp_path: Path, photos: Path, colour_model: str
 ) -> None:
@@ -109,6 +112,7 @@ def test_the_zip_on_executors_in_processes_of_their_own(
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_a_run_killed_before_its_commit_leaves_the_table_as_it_was(
     tmp_path: Path, photos: Path, colour_model: str
 ) -> None:
@@ -158,6 +162,7 @@ def standalone_master(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.spark
 def test_the_profile_standalone_on_a_real_cluster(
     tmp_path: Path, photos: Path, colour_model: str, standalone_master: str
 ) -> None:
