@@ -155,13 +155,13 @@ class Decoder:
         except TimeoutError:
             self.kill()
             limit = f"{self._settings.timeout_s:g} s"
-            return self._failed("timeout", f"it was not decoded within {limit}", started)
+            return self._failure("timeout", f"it was not decoded within {limit}", started)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            return self._failed("decoder_crashed", self._end(error), started)
+            return self._failure("decoder_crashed", self._end(error), started)
         finally:
             budget.release(acquired)
 
-    def _failed(self, code: str, detail: str, started: float) -> PictureError:
+    def _failure(self, code: str, detail: str, started: float) -> PictureError:
         """Return the error of a picture whose process did not report a result."""
         seconds = time.monotonic() - started
         self.seconds += seconds

@@ -77,7 +77,7 @@ def _conv(name: str, channels: int, height: int, width: int) -> _Step:
     return _Step(f"Conv2d_{name}", channels, (height, width))
 
 
-def _valid(name: str, channels: int, size: int, stride: int = 1) -> _Step:
+def _valid_conv(name: str, channels: int, size: int, stride: int = 1) -> _Step:
     return _Step(f"Conv2d_{name}", channels, (size, size), stride, "VALID")
 
 
@@ -86,12 +86,12 @@ def _max_pool(name: str) -> _Step:
 
 
 _STEM = (
-    _valid("1a_3x3", 32, 3, 2),
-    _valid("2a_3x3", 32, 3),
+    _valid_conv("1a_3x3", 32, 3, 2),
+    _valid_conv("2a_3x3", 32, 3),
     _conv("2b_3x3", 64, 3, 3),
     _max_pool("3a_3x3"),
-    _valid("3b_1x1", 80, 1),
-    _valid("4a_3x3", 192, 3),
+    _valid_conv("3b_1x1", 80, 1),
+    _valid_conv("4a_3x3", 192, 3),
     _max_pool("5a_3x3"),
 )
 
@@ -142,8 +142,8 @@ _BLOCKS: dict[str, tuple[_Branch, ...]] = {
     "Mixed_5c": _block_35("0b_1x1", "Conv_1_0c_5x5", 64),
     "Mixed_5d": _block_35("0a_1x1", "Conv2d_0b_5x5", 64),
     "Mixed_6a": (
-        (_valid("1a_1x1", 384, 3, 2),),
-        (_conv("0a_1x1", 64, 1, 1), _conv("0b_3x3", 96, 3, 3), _valid("1a_1x1", 96, 3, 2)),
+        (_valid_conv("1a_1x1", 384, 3, 2),),
+        (_conv("0a_1x1", 64, 1, 1), _conv("0b_3x3", 96, 3, 3), _valid_conv("1a_1x1", 96, 3, 2)),
         (_max_pool("1a_3x3"),),
     ),
     "Mixed_6b": _block_17(128),
@@ -151,12 +151,12 @@ _BLOCKS: dict[str, tuple[_Branch, ...]] = {
     "Mixed_6d": _block_17(160),
     "Mixed_6e": _block_17(192),
     "Mixed_7a": (
-        (_conv("0a_1x1", 192, 1, 1), _valid("1a_3x3", 320, 3, 2)),
+        (_conv("0a_1x1", 192, 1, 1), _valid_conv("1a_3x3", 320, 3, 2)),
         (
             _conv("0a_1x1", 192, 1, 1),
             _conv("0b_1x7", 192, 1, 7),
             _conv("0c_7x1", 192, 7, 1),
-            _valid("1a_3x3", 192, 3, 2),
+            _valid_conv("1a_3x3", 192, 3, 2),
         ),
         (_max_pool("1a_3x3"),),
     ),

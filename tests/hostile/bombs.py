@@ -1,4 +1,4 @@
-"""Small files that ask for much: pixels, frames, scans, tiles, tags, text."""
+"""Small files that require many resources: pixels, frames, scans, tiles, tags, text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole corpus of broken and odd files, the same bytes each time."""
+"""The corpus of broken and unusual files, with the same bytes in every run."""
 
 from __future__ import annotations
 

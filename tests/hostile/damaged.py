@@ -1,4 +1,4 @@
-"""Pictures cut short and pictures with bytes flipped, by fixed seeds."""
+"""Truncated pictures and pictures with flipped bytes, from fixed seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odd pictures that are none the less right, and files that only pretend to be pictures."""
+"""Unusual but valid pictures, and files that only look like pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One made file: its name, its bytes, and the codes that its row may have."""
+"""A generated file: its name, its bytes, and the codes that its row may have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory the Python processes below this one came to use."""
+"""Measures the memory of the Python processes below this one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each file of the corpus in a decoder process: its code, within limits of time and memory."""
+"""Each file of the corpus in a decoder process: its code, its time and its memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole corpus through the real job: one row each, within limits of time and memory."""
+"""The whole corpus in the real job: one row per file, limited time and memory."""
 
 from __future__ import annotations
 

@@ -103,10 +103,10 @@ def read_unit(graph: Graph, name: str) -> Unit:
             affine, norm = _compose(affine, norm), None
             affine, source = step_back(graph, node, affine)
         node = graph.node(graph.skip_back(source))
-    return _unit(graph, node, affine, norm)
+    return _make_unit(graph, node, affine, norm)
 
 
-def _unit(graph: Graph, node: Any, affine: Affine, norm: Norm | None) -> Unit:
+def _make_unit(graph: Graph, node: Any, affine: Affine, norm: Norm | None) -> Unit:
     if node.op != "Conv2D":
         raise ModelError(f"expected a Conv2D at node {node.name!r}, found {node.op}")
     kernel = graph.constant(graph.inputs(node)[1])

@@ -76,7 +76,7 @@ def checkpoint_tensors(files: Mapping[str, bytes]) -> Tensors:
         except ModelError:
             raise
         except Exception as error:
-            # For damaged files, TensorFlow raises errors of its own, RuntimeError or ValueError.
+            # TensorFlow raises its own exceptions, RuntimeError or ValueError for damaged files.
             reason = str(error).splitlines()[0].replace(str(prefix), "it")
             raise ModelError(
                 f"the checkpoint is damaged or cut short: {reason}; copy or download it again"

@@ -34,10 +34,10 @@ def read_input_setup(config: object) -> InputSetup:
         If its batch norms have another epsilon, or the size or the scaling of its pictures is not
         supported.
     """
-    layers = [layer for layer in _objects(config) if isinstance(layer.get("config"), dict)]
+    layers = [layer for layer in _json_objects(config) if isinstance(layer.get("config"), dict)]
     _check_epsilons(_configs(layers, "BatchNormalization"))
     return InputSetup(
-        input_size=_size(_configs(layers, "InputLayer")),
+        input_size=_input_size(_configs(layers, "InputLayer")),
         variant=_variant(_configs(layers, "Rescaling")),
     )
 
@@ -56,7 +56,7 @@ def _check_epsilons(norms: list[dict[str, Any]]) -> None:
         )
 
 
-def _size(inputs: list[dict[str, Any]]) -> int:
+def _input_size(inputs: list[dict[str, Any]]) -> int:
     shapes = [layer.get("batch_shape", layer.get("batch_input_shape")) for layer in inputs]
     sizes = {
         tuple(shape[1:3])
@@ -87,7 +87,7 @@ def _variant(rescalings: list[dict[str, Any]]) -> inception.Variant:
     )
 
 
-def _objects(value: object) -> Iterator[dict[str, Any]]:
+def _json_objects(value: object) -> Iterator[dict[str, Any]]:
     """Yield all JSON objects in a value; no recursion, as a file may be nested deeply."""
     stack = [value]
     while stack:

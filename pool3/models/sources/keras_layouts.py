@@ -131,7 +131,7 @@ def _external_link(path: str, link: object) -> str | None:
     return None if isinstance(link, h5py.HardLink) else f"{path} ({type(link).__name__})"
 
 
-def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+def _get_dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset):
         raise ModelError(f"expected a tensor at {group.name}/{name}, found {dataset!r}")
@@ -148,7 +148,7 @@ def _read_old_layout(root: h5py.Group) -> list[StoredLayer]:
         for weight_name in _read_names(group, "weight_names"):
             path, _, name = f"{group.name}/{weight_name}".rpartition("/")
             layer = layers.setdefault(path, StoredLayer(path, path.rpartition("/")[2]))
-            layer.tensors[name.partition(":")[0]] = _dataset(group, weight_name)
+            layer.tensors[name.partition(":")[0]] = _get_dataset(group, weight_name)
     return list(layers.values())
 
 
@@ -181,7 +181,7 @@ def _read_layer(group: h5py.Group) -> StoredLayer:
     name = group.attrs.get("name")
     layer = StoredLayer(path, name if isinstance(name, str) else None)
     keys = sorted(group, key=lambda key: int(key) if key.isdecimal() else 0)
-    datasets = [_dataset(group, key) for key in keys]
+    datasets = [_get_dataset(group, key) for key in keys]
     expected: tuple[str, ...] = ("kernel", "bias")
     if all(len(dataset.shape) == 1 for dataset in datasets):
         expected = _NORM_TENSORS.get(len(datasets), expected)

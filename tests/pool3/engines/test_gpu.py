@@ -1,4 +1,4 @@
-"""The pinning itself, in processes of their own; whether TensorFlow computes there needs a GPU."""
+"""Pinning, in separate processes; whether TensorFlow computes on the GPU needs one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines and precisions give one model's features, near enough to find the same pictures."""
+"""Engines and precisions give features of a model that find the same pictures."""
 
 from __future__ import annotations
 

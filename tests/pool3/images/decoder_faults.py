@@ -1,4 +1,4 @@
-"""What decoder processes of the tests run in the place of `decode_resized`: the data says what."""
+"""Replacements for `decode_resized` in decoder processes; the data selects the fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding of real, strange files: what Pillow made of them stands in the manifest beside them."""
+"""Decoding of unusual real files: the manifest beside them has what Pillow decoded."""
 
 from __future__ import annotations
 

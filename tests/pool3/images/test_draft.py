@@ -1,4 +1,4 @@
-"""Large JPEGs are decoded at a part of their size, and that changes their features little."""
+"""Large JPEGs are decoded at a fraction of their size, which changes features little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made once for all tests of models: the seeded model, its engine, Keras' own network, pictures."""
+"""Shared by all tests of models: the seeded model, its engine, Keras' network, pictures."""
 
 from __future__ import annotations
 

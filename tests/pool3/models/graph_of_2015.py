@@ -1,4 +1,4 @@
-"""Writes ``classify_image_graph_def.pb`` as it was in 2015, out of canonical tensors."""
+"""Writes ``classify_image_graph_def.pb`` as it was in 2015, from canonical tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slim's Inception-v3 of 2016 in a TensorFlow 1 graph, under its true names."""
+"""Slim's Inception-v3 of 2016 in a TensorFlow 1 graph, with its original names."""
 
 from __future__ import annotations
 

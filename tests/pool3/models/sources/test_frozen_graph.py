@@ -1,4 +1,4 @@
-"""The 2015 graph under its true names and ops: what is imported is what TensorFlow runs there."""
+"""The graph of 2015 with its original names and ops: the import computes what TensorFlow does."""
 
 from __future__ import annotations
 
