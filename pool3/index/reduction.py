@@ -241,7 +241,7 @@ def load_reduction(
         When the tensors are not there or not of the shapes that the manifest states, or in a
         format that this release does not know.
     """
-    tensors = tensor_files.parsed(data, "this is no reduction")
+    tensors = tensor_files.parsed(data, "a reduction")
     try:
         mean, components = tensors["mean"], tensors["components"]
     except KeyError as error:

@@ -30,7 +30,6 @@ from pool3.index.changes import table_id
 from pool3.index.format.entries import TableEntry
 from pool3.index.format.manifest import Manifest
 from pool3.index.recall.measure import stored_samples
-from pool3.index.reduction import Reduction
 from pool3.index.shards.tombstones import add_tombstones_all, renumbered
 from pool3.index.snapshots.snapshot import Snapshot, open_snapshot
 
@@ -69,7 +68,7 @@ def _delta_manifest(
     spark: SparkSession, plan: BuildPlan, base: Manifest, changes: Changes, timed: Timed
 ) -> Manifest | None:
     """Return the manifest of the base with the changes; None where nothing changed."""
-    reduction = open_snapshot(plan.index, base.snapshot_id).reduction
+    opened = open_snapshot(plan.index, base.snapshot_id)
     carried_on = refresh_same(spark, plan, base.shards, changes)
     if changes.n_deleted:
         carried_on = add_tombstones_all(
@@ -80,7 +79,7 @@ def _delta_manifest(
             unique=uuid.uuid4().hex,
         )
     with timed("build"):
-        built = _added_shards(spark, plan, base, reduction, changes)
+        built = _added_shards(spark, plan, opened, changes)
     new = [built.shards[number] for number in sorted(built.shards)]
     shards, metadata = refresh_from_table(spark, plan, renumbered([*carried_on, *new]))
     if tuple(shards) == base.shards:
@@ -98,14 +97,15 @@ def _delta_manifest(
     if not (changes.n_added or changes.n_deleted):
         return manifest
     with timed("recall"):
-        return _measured(spark, Snapshot.of(plan.index, manifest, reduction), base, changes)
+        snapshot = Snapshot.of(plan.index, manifest, opened.reduction)
+        return _measured(spark, snapshot, opened, changes)
 
 
 def _measured(
-    spark: SparkSession, snapshot: Snapshot, base: Manifest, changes: Changes
+    spark: SparkSession, snapshot: Snapshot, base: Snapshot, changes: Changes
 ) -> Manifest:
     """Measure recall again: the new shards only, where the base was measured."""
-    samples = stored_samples(snapshot.uri, base)
+    samples = stored_samples(base)
     if samples is None:
         picked = pick_samples(spark, snapshot.uri, snapshot.manifest)
         return with_recall(spark, snapshot, picked=picked)
@@ -113,15 +113,16 @@ def _measured(
 
 
 def _added_shards(
-    spark: SparkSession, plan: BuildPlan, base: Manifest, reduction: Reduction, changes: Changes
+    spark: SparkSession, plan: BuildPlan, base: Snapshot, changes: Changes
 ) -> BuiltShards:
     """Build shards of the rows that are new."""
     if not changes.n_added:
         return BuiltShards(shards={}, explained=0, variance=0)
-    n_shards = planned_shards(plan, changes.n_added, reduction, base.vectors_dtype, None)
+    reduction, dtype = base.reduction, base.manifest.vectors_dtype
+    n_shards = planned_shards(plan, changes.n_added, reduction, dtype, None)
     rows = assigned_rows(spark, plan, changes.files, n_shards)
     settings = replace(
-        shard_settings(plan, base.vectors_dtype), first_number=len(base.shards), unseen=True
+        shard_settings(plan, dtype), first_number=len(base.manifest.shards), unseen=True
     )
     return built_shards(changes.added_among(rows), settings, reduction, n_shards)
 

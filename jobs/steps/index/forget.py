@@ -49,7 +49,7 @@ def rewrite_without(
         base.manifest,
         renumbered([_unmeasured(entry) for entry in entries if entry is not None]),
     )
-    before = stored_samples(base.uri, base.manifest)
+    before = stored_samples(base)
     if before is None:
         picked = pick_samples(spark, base.uri, manifest)
     else:

@@ -38,7 +38,7 @@ def parsed(data: bytes, what: str) -> Tensors:
     data
         The bytes of the file.
     what
-        How an error begins, such as "this is no reduction".
+        What the file should be, for errors.
 
     Raises
     ------
@@ -51,10 +51,10 @@ def parsed(data: bytes, what: str) -> Tensors:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         version = json.loads(header["__metadata__"][_HEADER])["format_version"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InvalidIndex(f"{what}: {error}") from error
+        raise InvalidIndex(f"expected {what}; found another file: {error}") from error
     if version != FORMAT_VERSION:
         raise InvalidIndex(
-            f"{what} of format version {FORMAT_VERSION}, which this release reads; found "
-            f"{version!r}: open the index with the pool3 that wrote it, or build it again"
+            f"expected {what} of format version {FORMAT_VERSION}; found version {version!r}: open "
+            "the index with the pool3 that wrote it, or build it again"
         )
     return dict(tensors)

@@ -1,1 +1,1 @@
-"""Recall of a snapshot: how it is measured, and which effort reaches which recall."""
+"""Recall of a snapshot: measuring it, and choosing the effort that reaches a recall."""

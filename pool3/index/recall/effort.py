@@ -1,4 +1,4 @@
-"""How far a search looks: how many rows are wanted, gathered and measured exactly."""
+"""Effort of a search: how many leaf entries it gathers and how many rows it re-ranks."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ if TYPE_CHECKING:
 # 200 rows win nothing and take half as long again. Only re-ranking brings back what PCA loses.
 DEFAULT_RERANK = 100
 
-#: What a search aims at when nobody says: the lower end of the measured 95 % interval.
+#: The recall that a search aims at by default: the lower end of the measured 95 % interval.
 DEFAULT_RECALL = 0.95
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How far to look.
+    """The effort of a search.
 
     Attributes
     ----------
     k
-        How many rows are wanted.
+        How many hits are requested.
     rerank
-        How many of the nearest reduced vectors, over all shards, are measured exactly.
+        How many of the nearest candidates in the reduced space, over all shards, are re-ranked by
+        their exact distances.
     search_k
-        How many entries of the trees' leaves Annoy gathers, over all shards, each row counted in
+        How many entries of the trees' leaves Annoy gathers, over all shards; a row counts once in
         each tree.
     level
-        Which of the numbers that each shard states is taken instead (`ShardEntry.search_k`).
+        Level of the recall curve: each shard gathers what it states for it (`ShardEntry.search_k`).
+        None divides `search_k` among the shards by their rows.
     recall
-        The lower end of the measured 95 % interval at this effort; None where it is not known.
+        The lower end of the measured 95 % interval at this effort; None if it was not measured.
     """
 
     k: int
@@ -49,7 +51,7 @@ class Effort:
     recall: float | None = None
 
     def entries(self, shard: ShardEntry, all_rows: int) -> int:
-        """Return how many entries are gathered in one shard: its part by rows, or as it states."""
+        """Return how many entries are gathered in one shard."""
         if self.level is not None:
             return shard.search_k[self.level]
         return math.ceil(self.search_k * shard.rows / all_rows)
@@ -63,21 +65,22 @@ def choose_effort(
     rerank: int | None = None,
     search_k: int | None = None,
 ) -> Effort:
-    """Check what a caller asked for, and fill in the defaults.
+    """Check the requested effort, and fill in the defaults.
 
     Parameters
     ----------
     manifest
-        Of the open snapshot; with its recall curve, where it has one.
+        Of the open snapshot; its recall curve is used where it has one.
     k
         At least 1.
     recall
-        Above 0 and at most 1; the cheapest measured point whose lower bound reaches it is taken,
-        or the best where none does. `DEFAULT_RECALL` when nothing else is given either.
+        Above 0 and at most 1: selects the cheapest measured point whose lower bound reaches it, or
+        the best point if none does. `DEFAULT_RECALL` when None, unless `rerank` or `search_k` is
+        given.
     rerank
-        At least k; `DEFAULT_RERANK`, or 2 k where that is more, when None.
+        At least k; when None, the larger of `DEFAULT_RERANK` and 2 k.
     search_k
-        At least 1; `rerank` entries of each tree of each shard when None.
+        At least 1; when None, `rerank` entries of each tree of each shard.
 
     Raises
     ------

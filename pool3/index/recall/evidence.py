@@ -1,9 +1,9 @@
-"""What the trees of one shard find for the sample queries, at each level of effort.
+"""Evidence of one shard: the candidates of the sample queries at each level of effort.
 
-A shard is immutable, so this is collected once, where the shard is built. Annoy gathers rows in an
-order that does not depend on how many are asked for: the rows of a lower level are among those of a
-higher one, and one list with the level at which each row first appears tells about all levels. Rows
-that die later are left out when recall is measured (`pool3.index.recall.estimate`).
+A shard is immutable, so its evidence is collected once, where the shard is built. Annoy gathers
+rows in an order that does not depend on how many are requested: the rows of a lower level are among
+those of a higher one. So one list, with the first level of each row, covers all levels. Rows that
+are deleted later are left out when recall is measured (`pool3.index.recall.estimate`).
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from pool3.index.format import tensors as tensor_files
 from pool3.index.recall.picker import Keys
 from pool3.vectors.distances import FloatArray
 
-#: The deepest re-ranking that is measured: so many rows of each shard are kept for each level.
+#: The largest number of re-ranked rows that is measured, and the most rows of a level in evidence.
 MAX_RERANK = 400
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one shard finds for each sample.
+    """The candidates of each sample in one shard.
 
     Attributes
     ----------
     samples
         uint64, (s,): `sample_key` of each sample.
     starts
-        int64, (s + 1,): where each sample's part of the next four begins.
+        int64, (s + 1,): where each sample's range of the next four arrays begins.
     rows
-        uint32: rows of the shard, nearest in the tree's space first; at each level, the nearest
-        `MAX_RERANK` of those that it gathers are among them.
+        uint32: rows of the shard, nearest in the tree's space first; for each level they include
+        the nearest `MAX_RERANK` rows that it gathers.
     reduced
-        float32: their distances in the tree's space.
+        float32: distances of the rows in the tree's space.
     exact
-        float64: their distances as a person reads them; infinite where a row is not among the
-        neighbours that are known of the sample.
+        float64: exact distances of the rows; infinite for a row that is not among the stored
+        neighbours of the sample.
     first
-        uint8: the first level that gathers them.
+        uint8: the first level that gathers each row.
     seconds
-        float64, (levels,): of one core, for the candidates of one query.
+        float64, (levels,): time of one core for the candidates of one query.
     row_seconds
-        float64, (1,): of one core, to measure one row exactly.
+        float64, (1,): time of one core to measure one row exactly.
     """
 
     samples: Keys
@@ -68,15 +68,20 @@ class Evidence:
         Raises
         ------
         InvalidIndex
-            When it is something else.
+            When it is anything else.
         """
-        tensors = tensor_files.parsed(data, "this is no evidence of a shard")
+        tensors = tensor_files.parsed(data, "the evidence of a shard")
         try:
             evidence = cls(**tensors)
         except TypeError as error:
-            raise InvalidIndex(f"this is no evidence of a shard: {error}") from error
+            raise InvalidIndex(
+                f"expected the evidence of a shard; found another file: {error}"
+            ) from error
         lengths = {len(evidence.rows), len(evidence.reduced), len(evidence.exact)}
         lengths |= {len(evidence.first), int(evidence.starts[-1])}
         if len(lengths) != 1 or len(evidence.starts) != len(evidence.samples) + 1:
-            raise InvalidIndex(f"the parts of a shard's evidence differ in length: {lengths}")
+            raise InvalidIndex(
+                "the arrays of a shard's evidence must be of one length; they differ in length: "
+                f"found {sorted(lengths)} for {len(evidence.samples)} samples"
+            )
         return evidence

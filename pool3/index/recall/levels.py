@@ -1,7 +1,7 @@
 """Levels of effort: how many leaf entries a search gathers, over all shards and in each.
 
-Each level takes about twice as long as the one before it. Recall is measured at each
-(`pool3.index.recall.estimate`), and a search then takes the cheapest that is good enough.
+Each level takes about twice as long as the one before it. Recall is measured at each level
+(`pool3.index.recall.estimate`), and a search uses the cheapest one that reaches its recall.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ def levels(rows: int, n_trees: int) -> tuple[int, ...]:
     Returns
     -------
     tuple of int
-        Leaf entries over all shards, ascending; the last is everything where that is no more than
-        the deepest level.
+        Leaf entries over all shards, ascending. In a small index, the last level is all entries.
 
     Examples
     --------
@@ -47,7 +46,7 @@ def _if_small(everything: int) -> tuple[int, ...]:
 
 
 def shard_search_k(totals: Sequence[int], shard_rows: int, total_rows: int) -> tuple[int, ...]:
-    """Return a shard's part of levels: by its rows, rounded up.
+    """Return a shard's share of levels, by its rows, rounded up.
 
     Examples
     --------
@@ -58,12 +57,12 @@ def shard_search_k(totals: Sequence[int], shard_rows: int, total_rows: int) -> t
 
 
 def added_search_k(base: Sequence[ShardEntry], rows: int) -> tuple[int, ...]:
-    """Return what a shard that is added later states: as much for a row as the base's shards do.
+    """Return the levels of a shard that is added later: as many entries a row as the base has.
 
     Parameters
     ----------
     base
-        Shards that state their levels already; those without rows do not count.
+        Shards that state their levels; those without rows are ignored.
     rows
         Of the added shard.
     """

@@ -1,6 +1,6 @@
-"""The steps by which a snapshot-to-be learns its recall, and the files that they leave.
+"""Measures the recall of the next snapshot, step by step, and stores evidence and samples.
 
-A build on Spark searches the shards in tasks; `with_recall` takes all steps in this process.
+A build on Spark searches the shards in tasks; `with_recall` does all steps in this process.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from pool3.vectors.distances import FloatArray
 
 
 def with_levels(manifest: Manifest, *, remeasure: bool) -> Manifest:
-    """Return a manifest whose every shard states its part of each level of effort.
+    """Return a manifest in which each shard states its share of each level of effort.
 
     Parameters
     ----------
     manifest
-        Of the snapshot-to-be.
+        Of the next snapshot.
     remeasure
-        Whether all shards are to be measured again. Otherwise those with evidence keep it and their
-        levels, and the others are given as much for a row.
+        Whether all shards are measured again. If not, shards with evidence keep it and their
+        levels, and the others get as many entries for each row.
     """
     base = [] if remeasure else [shard for shard in manifest.shards if EVIDENCE in shard.files]
     rows = sum(shard.rows for shard in manifest.shards)
@@ -46,8 +46,9 @@ def with_levels(manifest: Manifest, *, remeasure: bool) -> Manifest:
         if shard in base or not shard.rows:
             shards.append(shard)
             continue
-        part = shard_search_k(totals, shard.rows, rows)
-        search_k = added_search_k(base, shard.rows) if base else part
+        search_k = (
+            added_search_k(base, shard.rows) if base else shard_search_k(totals, shard.rows, rows)
+        )
         files = {kind: file for kind, file in shard.files.items() if kind != EVIDENCE}
         shards.append(replace(shard, search_k=search_k, files=files))
     return replace(manifest, shards=tuple(shards))
@@ -61,37 +62,35 @@ def search_shard(
     *,
     within: FloatArray | None = None,
 ) -> tuple[FileEntry, Neighbours]:
-    """Store what one shard finds for the samples, and tell what it should find.
+    """Store the evidence of one shard, and return the samples' exact neighbours in it.
 
     Parameters
     ----------
     snapshot
-        The snapshot-to-be.
+        The next snapshot.
     reader
         One of its shards, whose entry states its levels; its vectors in a local file.
     ids, queries
         Of the samples: s strings, and float32, (s, d).
     within
-        float64, (s,): up to which distance neighbours are of interest; None for no limit.
+        float64, (s,): rows farther than this are not neighbours; None for no limit.
 
     Returns
     -------
-    The shard's file of evidence, under a name that no other attempt uses, and the samples' exact
-    neighbours among its live rows.
+    FileEntry
+        The shard's file of evidence, under a name that no other attempt uses.
+    Neighbours
+        The samples' exact neighbours among the shard's live rows.
     """
     reduction = snapshot.reduction
-    metric = reduction.metric
-    part = exact_neighbours(reader, ids, queries, metric, within=within)
-    evidence = collect(
-        reader, reduction, ids, queries, part, entries=reader.entry.search_k, metric=metric
-    )
+    neighbours = exact_neighbours(reader, ids, queries, reduction.metric, within=within)
+    evidence = collect(reader, reduction, ids, queries, neighbours)
     path = f"shards/{uuid.uuid4().hex}/evidence.safetensors"
-    file = store_bytes(snapshot.uri, path, evidence.to_bytes())
-    return file, part
+    return store_bytes(snapshot.uri, path, evidence.to_bytes()), neighbours
 
 
 def with_curve(index_uri: str, manifest: Manifest, samples: SampleQueries) -> Manifest:
-    """Return a manifest with the recall that its shards' evidence gives, and store the samples."""
+    """Store the samples; returns the manifest with them and the recall curve from the evidence."""
     shards = [
         ShardEvidence(shard, _evidence(index_uri, shard), live_mask(index_uri, shard))
         for shard in manifest.shards
@@ -99,46 +98,44 @@ def with_curve(index_uri: str, manifest: Manifest, samples: SampleQueries) -> Ma
     ]
     curve = measure(samples, shards, metric=manifest.metric, n_trees=manifest.n_trees)
     path = f"snapshots/{manifest.snapshot_id:020d}/samples-{uuid.uuid4().hex}.safetensors"
-    stored = store_bytes(index_uri, path, samples.to_bytes())
-    return replace(manifest, samples=stored, recall=curve)
+    file = store_bytes(index_uri, path, samples.to_bytes())
+    return replace(manifest, samples=file, recall=curve)
 
 
-def stored_samples(index_uri: str, manifest: Manifest) -> SampleQueries | None:
-    """Return the samples of a snapshot, None where they or a shard's evidence are missing."""
+def stored_samples(snapshot: Snapshot) -> SampleQueries | None:
+    """Return the samples of a snapshot; None if it has none, or a shard of it no evidence."""
+    manifest = snapshot.manifest
     measured = all(EVIDENCE in shard.files for shard in manifest.shards if shard.rows)
     if manifest.samples is None or not measured:
         return None
-    return SampleQueries.from_bytes(_read(index_uri, manifest.samples))
+    return SampleQueries.from_bytes(snapshot.files.read(manifest.samples))
 
 
 def _evidence(index_uri: str, shard: ShardEntry) -> Evidence:
-    return Evidence.from_bytes(_read(index_uri, shard.files[EVIDENCE]))
-
-
-def _read(index_uri: str, file: FileEntry) -> bytes:
+    file = shard.files[EVIDENCE]
     uri = storage.join(index_uri, file.path)
-    return storage.verified_bytes(uri, sha256=file.sha256, size=file.bytes)
+    return Evidence.from_bytes(storage.verified_bytes(uri, sha256=file.sha256, size=file.bytes))
 
 
 def with_recall(
     snapshot: Snapshot, ids: Sequence[str], queries: npt.NDArray[np.float32]
 ) -> Manifest:
-    """Measure all shards of a snapshot-to-be in this process, one after the other.
+    """Measure all shards of the next snapshot in this process, one after the other.
 
     Parameters
     ----------
     snapshot
-        Its manifest is not written yet; at least one live row, and all files that it names are
-        stored.
+        The next snapshot, with at least one live row. All files that its manifest names must be
+        stored; the manifest need not be.
     ids, queries
-        What a `pool3.index.recall.picker.SamplePicker` kept of all rows.
+        Samples that a `pool3.index.recall.picker.SamplePicker` picked from all rows.
 
     Returns
     -------
     Manifest
-        That of the snapshot with levels, evidence, samples and recall.
+        Of the snapshot, with levels, evidence, samples and recall curve.
     """
-    shards, parts = [], []
+    shards, neighbours = [], []
     levelled = with_levels(snapshot.manifest, remeasure=True)
     measured = Snapshot.of(snapshot.uri, levelled, snapshot.reduction)
     for shard in levelled.shards:
@@ -146,8 +143,8 @@ def with_recall(
             shards.append(shard)
             continue
         reader = ShardReader(measured.shard(shard.number))
-        file, part = search_shard(measured, reader, ids, queries)
+        file, neighbours_in_shard = search_shard(measured, reader, ids, queries)
         shards.append(replace(shard, files={**shard.files, EVIDENCE: file}))
-        parts.append(part)
-    samples = SampleQueries(tuple(ids), queries, merge_neighbours(parts))
+        neighbours.append(neighbours_in_shard)
+    samples = SampleQueries(tuple(ids), queries, merge_neighbours(neighbours))
     return with_curve(snapshot.uri, replace(levelled, shards=tuple(shards)), samples)

@@ -1,7 +1,7 @@
-"""Which rows of a table become the sample queries of an index.
+"""Chooses the rows of a table that become the sample queries of an index.
 
-Those with the smallest hashes of their ids: so each part of a table can keep its own smallest, and
-merging them gives the same sample however the table was cut.
+They are the rows with the smallest hashes of their ids. Each task picks those of its own rows, and
+merging gives the same sample however the table is divided.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Keys = npt.NDArray[np.uint64]
 
 
 def sample_key(image_id: str) -> int:
-    """Return a 64-bit hash of an image_id: the same on every machine and in every run.
+    """Return a 64-bit hash of an image_id, the same on every machine and in every run.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def sample_keys(ids: Sequence[str]) -> Keys:
 
 
 class SamplePicker:
-    """Keeps the sample of all rows that it was shown.
+    """Picks the sample of all rows that are added to it.
 
     Memory: twice `limit` vectors, 16 MB at 1000 of 2048 numbers.
 
@@ -46,7 +46,7 @@ class SamplePicker:
     dimension
         d, the length of each vector.
     limit
-        How many rows are kept.
+        How many rows are picked.
 
     Examples
     --------
@@ -63,31 +63,31 @@ class SamplePicker:
         self._vectors = np.zeros((0, dimension), dtype=np.float32)
 
     def add(self, ids: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
-        """Show rows: n image_ids, and float32, (n, d)."""
+        """Add rows: n image_ids, and float32, (n, d)."""
         keys = sample_keys(ids)
         full = len(self._ids) == self._limit
         chosen = np.flatnonzero(keys <= self._keys[-1]) if full else np.arange(len(ids))
-        # A batch may be large, and all but the smallest of it are given up at once.
+        # A batch may be large; all but its smallest keys are dropped before vectors are copied.
         chosen = chosen[np.argsort(keys[chosen], kind="stable")]
         if len(chosen) > self._limit:
             chosen = chosen[keys[chosen] <= keys[chosen[self._limit - 1]]]
         if len(chosen):
-            self._keep([ids[at] for at in chosen.tolist()], keys[chosen], vectors[chosen])
+            self._merge([ids[at] for at in chosen.tolist()], keys[chosen], vectors[chosen])
 
     def merge(self, other: SamplePicker) -> None:
-        """Add what another one kept."""
-        self._keep(other._ids, other._keys, other._vectors)
+        """Add the rows that another picker picked."""
+        self._merge(other._ids, other._keys, other._vectors)
 
-    def _keep(self, ids: Sequence[str], keys: Keys, vectors: npt.NDArray[np.float32]) -> None:
+    def _merge(self, ids: Sequence[str], keys: Keys, vectors: npt.NDArray[np.float32]) -> None:
         names, all_keys = [*self._ids, *ids], np.concatenate([self._keys, keys])
         order = sorted(range(len(names)), key=lambda at: (int(all_keys[at]), names[at]))
-        kept = order[: self._limit]
-        self._ids = [names[at] for at in kept]
-        self._keys = all_keys[kept]
-        self._vectors = np.concatenate([self._vectors, vectors])[kept]
+        smallest = order[: self._limit]
+        self._ids = [names[at] for at in smallest]
+        self._keys = all_keys[smallest]
+        self._vectors = np.concatenate([self._vectors, vectors])[smallest]
 
     def picked(self) -> tuple[list[str], npt.NDArray[np.float32]]:
-        """Return the sample's ids and vectors, float32, (s, d), in the order of their keys."""
+        """Return the ids and vectors of the sample, float32, (s, d), in the order of their keys."""
         return list(self._ids), self._vectors
 
     def to_bytes(self) -> bytes:
@@ -106,7 +106,7 @@ class SamplePicker:
 
 
 def text_tensors(name: str, texts: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
-    """Return strings as two tensors: their UTF-8 in one, and the length of each."""
+    """Return strings as two tensors: their UTF-8 bytes, and the length of each."""
     encoded = [text.encode() for text in texts]
     return {
         name: np.frombuffer(b"".join(encoded), dtype=np.uint8),
@@ -115,17 +115,17 @@ def text_tensors(name: str, texts: Sequence[str]) -> dict[str, npt.NDArray[np.ge
 
 
 def texts_of(name: str, tensors: dict[str, npt.NDArray[np.generic]]) -> list[str]:
-    """Return the strings that `text_tensors` made two tensors of.
+    """Return the strings of the tensors that `text_tensors` made.
 
     Raises
     ------
     KeyError, ValueError
-        Where they are not there, or contradict each other.
+        When the tensors are missing, or contradict each other.
     """
     data, lengths = tensors[name].tobytes(), tensors[f"{name}_lengths"]
     ends = np.cumsum(lengths).tolist()
     if min(lengths.tolist(), default=0) < 0 or (ends[-1] if ends else 0) != len(data):
-        raise ValueError(f"the lengths of {name} do not add up to {len(data)}")
+        raise ValueError(f"the lengths of {name} must add up to {len(data)}; found {lengths.sum()}")
     return [
         data[end - length : end].decode()
         for end, length in zip(ends, lengths.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""A picture of what is known of an index's recall."""
+"""A plot of the recall curve of an index."""
 
 from __future__ import annotations
 
@@ -18,36 +18,48 @@ _SIZE_INCHES = (7, 4.5)
 def plot_recall(curve: RecallCurve, path: str | os.PathLike[str] | None = None) -> Figure:
     """Draw recall against the milliseconds of one core that a query takes.
 
-    Every measured point is a dot; a line joins the best that each time buys, and the band below it
-    reaches to the lower end of the 95 % interval.
+    Each measured point is a dot. A line joins the points with the best recall for their time, and
+    the band below it reaches to the lower end of the 95 % interval.
 
     Parameters
     ----------
     curve
-        What a manifest states as `recall`.
+        The field `recall` of a manifest.
     path
-        A file to save it in as well; its ending says in which format.
+        A file to save the plot in as well; its extension selects the format.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A notebook shows it when it is the last value of a cell.
+        A notebook displays it when it is the last value of a cell.
 
     Raises
     ------
     UsageError
-        When matplotlib is not installed, or does not know the ending of `path`.
+        When matplotlib is not installed, or does not know the extension of `path`.
     """
     try:
-        from matplotlib import pyplot, ticker  # noqa: PLC0415
+        from matplotlib import pyplot  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(
             "a plot needs matplotlib, which is not installed: pip install 'pool3[notebook]'"
         ) from error
     figure, axes = pyplot.subplots(figsize=_SIZE_INCHES, layout="constrained")
-    pyplot.close(figure)  # else a notebook shows it twice
+    pyplot.close(figure)  # otherwise a notebook shows it twice
     for k in MEASURED_KS:
         _draw(axes, curve, k)
+    _label(axes, curve)
+    if path is not None:
+        try:
+            figure.savefig(path)
+        except ValueError as error:
+            raise UsageError(f"the plot cannot be saved as {path}: {error}") from error
+    return figure
+
+
+def _label(axes: Axes, curve: RecallCurve) -> None:
+    from matplotlib import ticker  # noqa: PLC0415
+
     axes.set_xscale("log")
     # 0.2 and 0.3 rather than 2 x 10^-1.
     axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
@@ -58,12 +70,6 @@ def plot_recall(curve: RecallCurve, path: str | os.PathLike[str] | None = None) 
     axes.set_title(f"{curve.samples:,} sample queries over {curve.rows:,} rows")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    if path is not None:
-        try:
-            figure.savefig(path)
-        except ValueError as error:
-            raise UsageError(f"the plot cannot be saved as {path}: {error}") from error
-    return figure
 
 
 def _draw(axes: Axes, curve: RecallCurve, k: int) -> None:

@@ -1,10 +1,10 @@
-"""Sample queries of an index, and what is known of their true neighbours.
+"""Sample queries of an index, with their true neighbours.
 
-Each shard tells the exact neighbours of every sample among its own rows (`exact_neighbours`); merged,
-these are the neighbours in the whole index (`merge_neighbours`). When rows are added and others die,
-only what changed is looked at (`update_samples`): the lists stay exact as far as they reach.
+Each shard gives the exact neighbours of all samples among its rows (`exact_neighbours`); merged,
+these are the neighbours in the whole index (`merge_neighbours`). When rows are added and deleted,
+only the changes are measured (`update_samples`), and the lists stay exact as far as they reach.
 
-Deliberately not here: what a search finds of them (`evidence`, `estimate`).
+Deliberately not here: which of the neighbours a search returns (`evidence`, `estimate`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pool3.index.shards.reader import ShardReader
 from pool3.vectors.distances import FloatArray
 from pool3.vectors.exact import exact_nearest
 
-#: How many neighbours of each sample are kept: so many that, when half of them have died,
-#: recall@100 can still be measured.
+#: How many neighbours of each sample are stored: enough that recall@100 can still be measured when
+#: half of them were deleted.
 MAX_NEIGHBOURS = 200
 
 Queries = npt.NDArray[np.float32]
@@ -33,18 +33,18 @@ Queries = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The nearest rows of each sample, its own row left out.
+    """The nearest rows of each sample, without its own row.
 
     Attributes
     ----------
     keys
-        uint64, (s, MAX_NEIGHBOURS): `sample_key` of their ids, nearest first, 0 where there is none. Two of
-        a million ids have one key with a probability of 3 in 10^8; a row is then taken for dead
-        that is not.
+        uint64, (s, MAX_NEIGHBOURS): `sample_key` of their ids, nearest first, 0 where there is
+        none. Two of a million ids share a key with a probability of 3 in 10^8; deleting one of two
+        such rows removes both from the list.
     distances
-        float64, (s, MAX_NEIGHBOURS): as a person reads them, ascending, infinite where there is none.
+        float64, (s, MAX_NEIGHBOURS): exact distances, ascending, infinite where there is none.
     radius
-        float64, (s,): each row that is nearer than this is known. Infinite where all rows are.
+        float64, (s,): all rows nearer than this are in the list. Infinite where it has all rows.
     """
 
     keys: Keys
@@ -52,14 +52,14 @@ class Neighbours:
     radius: FloatArray
 
     @property
-    def known(self) -> npt.NDArray[np.int64]:
-        """How many neighbours of each sample are known, int64, (s,)."""
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How many neighbours each sample has in the list, int64, (s,)."""
         return np.asarray(np.isfinite(self.distances).sum(axis=1))
 
     def without(self, image_ids: Collection[str]) -> Neighbours:
-        """Leave some rows out; no other row takes their places."""
-        dead = np.isin(self.keys, sample_keys(list(image_ids)))
-        return _sorted(self.keys, np.where(dead, np.inf, self.distances), self.radius)
+        """Leave some rows out; no other rows take their places."""
+        removed = np.isin(self.keys, sample_keys(list(image_ids)))
+        return _sorted(self.keys, np.where(removed, np.inf, self.distances), self.radius)
 
     def to_bytes(self) -> bytes:
         """Serialise, to pass through a binary column; `from_bytes` reads it."""
@@ -84,7 +84,7 @@ def exact_neighbours(
     *,
     within: FloatArray | None = None,
 ) -> Neighbours:
-    """Find the exact neighbours of each sample among the live rows of one shard.
+    """Return the exact neighbours of each sample among the live rows of one shard.
 
     Parameters
     ----------
@@ -95,10 +95,10 @@ def exact_neighbours(
     metric
         The index's.
     within
-        float64, (s,): beyond this no row is of interest; None for no limit.
+        float64, (s,): rows farther than this are left out; None for no limit.
     """
     own = [reader.find(image_id) for image_id in ids]
-    found = exact_nearest(
+    nearest = exact_nearest(
         queries,
         reader.vectors,
         metric,
@@ -107,19 +107,19 @@ def exact_neighbours(
         live=reader.live,
         within=within,
     )
-    keys = np.zeros(found.rows.shape, dtype=np.uint64)
-    present = found.rows >= 0
-    rows, places = np.unique(found.rows[present], return_inverse=True)
+    keys = np.zeros(nearest.rows.shape, dtype=np.uint64)
+    present = nearest.rows >= 0
+    rows, places = np.unique(nearest.rows[present], return_inverse=True)
     keys[present] = sample_keys([reader.ids.image_id(int(row)) for row in rows])[places]
-    return Neighbours(keys, found.distances, found.radius)
+    return Neighbours(keys, nearest.distances, nearest.radius)
 
 
-def merge_neighbours(parts: Sequence[Neighbours]) -> Neighbours:
-    """Merge what is known of different rows of one index; at least one part."""
+def merge_neighbours(by_shard: Sequence[Neighbours]) -> Neighbours:
+    """Merge the neighbours among the rows of several shards, at least one, of an index."""
     together = _sorted(
-        np.concatenate([part.keys for part in parts], axis=1),
-        np.concatenate([part.distances for part in parts], axis=1),
-        np.min([part.radius for part in parts], axis=0),
+        np.concatenate([neighbours.keys for neighbours in by_shard], axis=1),
+        np.concatenate([neighbours.distances for neighbours in by_shard], axis=1),
+        np.min([neighbours.radius for neighbours in by_shard], axis=0),
     )
     more = np.isfinite(together.distances[:, MAX_NEIGHBOURS:]).any(axis=1)
     last = together.distances[:, MAX_NEIGHBOURS - 1]
@@ -131,12 +131,12 @@ def merge_neighbours(parts: Sequence[Neighbours]) -> Neighbours:
 
 
 def _sorted(keys: Keys, distances: FloatArray, radius: FloatArray) -> Neighbours:
-    """Sort by distance, and forget what lies beyond the radius."""
-    near = np.where(distances <= radius[:, None], distances, np.inf)
-    order = np.argsort(near, axis=1, kind="stable")
-    near = np.take_along_axis(near, order, axis=1)
-    kept = np.where(np.isfinite(near), np.take_along_axis(keys, order, axis=1), np.uint64(0))
-    return Neighbours(kept, near, radius)
+    """Sort by distance, and drop neighbours beyond the radius."""
+    distances = np.where(distances <= radius[:, None], distances, np.inf)
+    order = np.argsort(distances, axis=1, kind="stable")
+    distances = np.take_along_axis(distances, order, axis=1)
+    keys = np.take_along_axis(keys, order, axis=1)
+    return Neighbours(np.where(np.isfinite(distances), keys, np.uint64(0)), distances, radius)
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,10 @@ class SampleQueries:
     Attributes
     ----------
     ids
-        The image_id of each; its own row never counts as a neighbour.
+        The image_id of each sample; its own row never counts as a neighbour.
     queries
-        float32, (s, d): vectors as the feature table had them. A sample whose row has died since
-        stays a query.
+        float32, (s, d): vectors as the feature table had them. A sample remains a query when its
+        row is deleted.
     neighbours
         See `Neighbours`.
     """
@@ -166,19 +166,23 @@ class SampleQueries:
         """`sample_key` of each id, uint64, (s,)."""
         return sample_keys(self.ids)
 
-    def knowing(self, k: int) -> npt.NDArray[np.bool_]:
-        """Return which samples know their k nearest rows, or all rows there are; bool, (s,)."""
-        everything = np.isinf(self.neighbours.radius)
-        return (self.neighbours.known >= k) | (everything & (self.neighbours.known > 0))
+    def complete_for(self, k: int) -> npt.NDArray[np.bool_]:
+        """Return which samples have their k nearest rows in the list, or all rows; bool, (s,)."""
+        counts, has_all_rows = self.neighbours.counts, np.isinf(self.neighbours.radius)
+        return (counts >= k) | (has_all_rows & (counts > 0))
 
     def without(self, image_ids: Collection[str]) -> SampleQueries:
-        """Leave pictures out that are to be forgotten, as samples and as neighbours."""
-        kept = [at for at, image_id in enumerate(self.ids) if image_id not in image_ids]
-        near = self.neighbours.without(image_ids)
+        """Leave out pictures that are to be forgotten, as samples and as neighbours."""
+        remaining = [at for at, image_id in enumerate(self.ids) if image_id not in image_ids]
+        neighbours = self.neighbours.without(image_ids)
         return SampleQueries(
-            tuple(self.ids[at] for at in kept),
-            self.queries[kept],
-            Neighbours(near.keys[kept], near.distances[kept], near.radius[kept]),
+            tuple(self.ids[at] for at in remaining),
+            self.queries[remaining],
+            Neighbours(
+                neighbours.keys[remaining],
+                neighbours.distances[remaining],
+                neighbours.radius[remaining],
+            ),
         )
 
     def to_bytes(self) -> bytes:
@@ -197,37 +201,38 @@ class SampleQueries:
         Raises
         ------
         InvalidIndex
-            When it is something else.
+            When it is anything else.
         """
-        tensors = tensor_files.parsed(data, "these are no sample queries")
+        tensors = tensor_files.parsed(data, "sample queries")
         try:
             ids, queries = tuple(texts_of("ids", tensors)), tensors["queries"]
-            near = Neighbours(tensors["keys"], tensors["distances"], tensors["radius"])
+            neighbours = Neighbours(tensors["keys"], tensors["distances"], tensors["radius"])
         except (KeyError, ValueError) as error:
-            raise InvalidIndex(f"these are no sample queries: {error}") from error
+            raise InvalidIndex(f"expected sample queries; found another file: {error}") from error
         shape = (len(ids), MAX_NEIGHBOURS)
-        if near.keys.shape != shape or near.distances.shape != shape or len(queries) != len(ids):
+        shapes = neighbours.keys.shape, neighbours.distances.shape
+        if shapes != (shape, shape) or len(queries) != len(ids):
             raise InvalidIndex(
                 f"{len(ids)} sample queries must have neighbours of shape {shape}; found "
-                f"{near.keys.shape}, {near.distances.shape} and queries {queries.shape}"
+                f"{shapes[0]}, {shapes[1]} and queries {queries.shape}"
             )
-        return cls(ids, queries, near)
+        return cls(ids, queries, neighbours)
 
 
 def update_samples(
-    samples: SampleQueries, added: Sequence[Neighbours], dead_ids: Collection[str]
+    samples: SampleQueries, added: Sequence[Neighbours], deleted_ids: Collection[str]
 ) -> SampleQueries:
-    """Bring samples up to date with an index that changed.
+    """Return samples with the true neighbours of an index after changes.
 
     Parameters
     ----------
     samples
-        As the base snapshot has them.
+        Those of the base snapshot.
     added
-        What `exact_neighbours` found in each shard that was added since.
-    dead_ids
-        Ids of the rows of the base's shards that died since; one whose vector changed is among
-        them, and comes back with the shard that was added.
+        `exact_neighbours` of each shard that was added since.
+    deleted_ids
+        Ids of the rows of the base that were deleted since. The id of a row whose vector changed is
+        among them; its new row is in a shard that was added.
     """
-    kept = samples.neighbours.without(dead_ids)
-    return replace(samples, neighbours=merge_neighbours([kept, *added]))
+    remaining = samples.neighbours.without(deleted_ids)
+    return replace(samples, neighbours=merge_neighbours([remaining, *added]))

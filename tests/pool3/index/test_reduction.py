@@ -115,7 +115,7 @@ def test_written_and_read():
     np.testing.assert_array_equal(again.mean, reduction.mean)
     with pytest.raises(InvalidIndex, match="from 140 to 64 numbers; found a mean"):
         load_reduction(data, reduced=64, **facts)
-    with pytest.raises(InvalidIndex, match="this is no reduction"):
+    with pytest.raises(InvalidIndex, match="expected a reduction; found another file"):
         load_reduction(b"nonsense", reduced=128, **facts)
 
 

@@ -25,7 +25,7 @@ READERS = [
 
 
 def test_what_was_written_is_read():
-    parsed = tensor_files.parsed(tensor_files.serialised(TENSORS, metric="dot"), "this is nothing")
+    parsed = tensor_files.parsed(tensor_files.serialised(TENSORS, metric="dot"), "numbers")
     assert list(parsed) == ["numbers"]
     np.testing.assert_array_equal(parsed["numbers"], TENSORS["numbers"])
 
@@ -33,7 +33,7 @@ def test_what_was_written_is_read():
 @pytest.mark.parametrize("read", READERS)
 def test_a_later_format_is_refused_by_its_version(read):
     data = save(TENSORS, metadata={"pool3": json.dumps({"format_version": 2})})
-    with pytest.raises(InvalidIndex, match="format version 1, which this release reads; found 2"):
+    with pytest.raises(InvalidIndex, match="format version 1; found version 2"):
         read(data)
 
 
@@ -50,5 +50,7 @@ def test_a_later_format_is_refused_by_its_version(read):
     ],
 )
 def test_other_files_are_refused(read, data):
-    with pytest.raises(InvalidIndex, match=r"no evidence|no sample|no reduction"):
+    with pytest.raises(
+        InvalidIndex, match=r"expected (the evidence|sample queries|a reduction).*; found"
+    ):
         read(data)

@@ -28,14 +28,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:no measured effort")
 
 
 def clustered(n_rows: int, seed: int, dimension: int = 150) -> np.ndarray:
-    """Return rows around a few centres, so that PCA loses what tells near ones apart."""
+    """Return rows around a few centres, so that PCA loses the differences between near ones."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(99).normal(size=(12, dimension))
     rows = 0.3 * centres[rng.integers(0, 12, n_rows)] + rng.normal(size=(n_rows, dimension))
     return rows.astype(np.float32)
 
 
-def written(index: Path, manifest: Manifest) -> Manifest:
+def write_next(index: Path, manifest: Manifest) -> Manifest:
     """Write a manifest under the next number and publish it."""
     parent = manifest.snapshot_id
     manifest = replace(manifest, snapshot_id=parent + 1, parent=parent)
@@ -56,7 +56,7 @@ def measured_index(make_index, metric: str, *, own: bool = False, n_rows: int = 
         picker = SamplePicker(rows.shape[1], limit=40)
         picker.add([f"id{row:06d}" for row in range(n_rows)], rows)
         ids, queries = picker.picked()
-    return index, rows, written(index, with_recall(snapshot, ids, queries))
+    return index, rows, write_next(index, with_recall(snapshot, ids, queries))
 
 
 def with_only(
@@ -65,12 +65,12 @@ def with_only(
     """Write a snapshot whose curve has one point, which every search then takes."""
     point = next(p for p in curve.points if (p.level, p.rerank) == (level, rerank))
     only = replace(curve, points=(point,))
-    return written(index, replace(manifest, recall=only)), point
+    return write_next(index, replace(manifest, recall=only)), point
 
 
-def share_found(index: Path, queries: np.ndarray, limits: np.ndarray, k: int) -> float:
-    _, found = pool3.open(index).search_batch(queries, k=k)
-    return float((found <= limits + 1e-9 * np.abs(limits)).mean())
+def share_of_hits(index: Path, queries: np.ndarray, limits: np.ndarray, k: int) -> float:
+    _, measured = pool3.open(index).search_batch(queries, k=k)
+    return float((measured <= limits + 1e-9 * np.abs(limits)).mean())
 
 
 def true_distances(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.ndarray:
@@ -82,7 +82,7 @@ def true_distances(rows: np.ndarray, queries: np.ndarray, metric: str) -> np.nda
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_what_is_measured_is_what_searches_find(make_index, metric):
+def test_measured_recall_is_that_of_searches(make_index, metric):
     index, rows, manifest = measured_index(make_index, metric)
     queries = clustered(40, 2)
     curve = manifest.recall
@@ -91,12 +91,12 @@ def test_what_is_measured_is_what_searches_find(make_index, metric):
     true = true_distances(rows, queries, metric)
     for level, rerank, k in [(0, 20, 10), (1, 50, 10), (3, 200, 100), (2, 20, 1), (0, 400, 100)]:
         manifest, point = with_only(index, manifest, curve, level, rerank)
-        found = share_found(index, queries, true[:, k - 1 : k], k)
+        share = share_of_hits(index, queries, true[:, k - 1 : k], k)
         if level or k < 100:
-            assert point.recall[str(k)] == pytest.approx(found, abs=1e-12), point
+            assert point.recall[str(k)] == pytest.approx(share, abs=1e-12), point
         else:
-            # A search that gathers fewer than k rows looks further.
-            assert point.recall[str(k)] < found + 1e-9
+            # A search that gathers fewer than k rows gathers more.
+            assert point.recall[str(k)] < share + 1e-9
     assert len({point.recall["10"] for point in curve.points}) > 5
 
 
@@ -117,11 +117,12 @@ def test_measured_points_are_sensible(make_index):
                     assert points[level, deeper].recall[k] >= recall
                     assert points[level, deeper].ms > point.ms
     # A sample never finds itself, which would be the easiest hit.
-    evidence = stored_evidence(index, manifest)
-    for shard, found in evidence:
+    for shard, evidence in stored_evidence(index, manifest):
         ids = [f"id{row:06d}" for row in range(len(rows)) if row % 3 == shard.number]
-        for key, start, end in zip(found.samples, found.starts, found.starts[1:], strict=False):
-            assert key not in sample_keys([ids[row] for row in found.rows[start:end]])
+        for key, start, end in zip(
+            evidence.samples, evidence.starts, evidence.starts[1:], strict=False
+        ):
+            assert key not in sample_keys([ids[row] for row in evidence.rows[start:end]])
     assert parse_manifest(manifest.to_json(), "there") == manifest
 
 
@@ -151,11 +152,11 @@ def test_tiny_indexes_are_measured_too(make_index, n_rows):
     assert len(ids[0]) == n_rows
 
 
-def test_dead_rows_are_neither_sought_nor_found(make_index):
+def test_deleted_rows_are_neither_neighbours_nor_hits(make_index):
     index, rows, manifest = measured_index(make_index, "euclidean")
     root, queries = str(index), clustered(40, 2)
-    samples = stored_samples(root, manifest)
-    near = true_distances(rows, queries, "euclidean")[:, 9:10]
+    samples = stored_samples(open_snapshot(root))
+    limits_before = true_distances(rows, queries, "euclidean")[:, 9:10]
     stored = rows.astype(np.float16)
     nearest = {int(np.argmin(distances(query, stored, "euclidean"))) for query in queries}
     shards = [
@@ -168,31 +169,33 @@ def test_dead_rows_are_neither_sought_nor_found(make_index):
         )
         for shard in manifest.shards
     ]
-    dead_ids = {f"id{row:06d}" for row in nearest}
+    deleted_ids = {f"id{row:06d}" for row in nearest}
     assert sum(int((~live_mask(root, shard)).sum()) for shard in shards) == len(nearest) > 10
     manifest = replace(manifest, shards=tuple(shards), rows=2400 - len(nearest))
-    manifest = written(index, with_curve(root, manifest, update_samples(samples, [], dead_ids)))
+    manifest = write_next(
+        index, with_curve(root, manifest, update_samples(samples, [], deleted_ids))
+    )
     assert manifest.recall.rows == 2400 - len(nearest)
-    alive = np.delete(rows, sorted(nearest), axis=0)
-    limits = true_distances(alive, queries, "euclidean")[:, 9:10]
-    assert (limits > near).any()
+    live = np.delete(rows, sorted(nearest), axis=0)
+    limits = true_distances(live, queries, "euclidean")[:, 9:10]
+    assert (limits > limits_before).any()
     curve = manifest.recall
     for level, rerank in [(0, 20), (1, 100)]:
         manifest, point = with_only(index, manifest, curve, level, rerank)
-        found = share_found(index, queries, limits, 10)
-        assert point.recall["10"] == pytest.approx(found, abs=1e-12)
+        share = share_of_hits(index, queries, limits, 10)
+        assert point.recall["10"] == pytest.approx(share, abs=1e-12)
 
 
 def by_hand() -> tuple[SampleQueries, list[ShardEvidence]]:
-    """Return one sample with neighbours at 1, 2, 2 and 3, and two shards that find some of them.
+    """Return one sample with neighbours at 1, 2, 2 and 3, and two shards that gather some of them.
 
     Nearest in the reduced spaces: 2 (b0), 3 (a0), 9 (a1), 1 (b1; at the second level only).
     """
     distances = np.full((1, MAX_NEIGHBOURS), np.inf)
     distances[0, :4] = [1.0, 2.0, 2.0, 3.0]
     keys = np.zeros((1, MAX_NEIGHBOURS), np.uint64)
-    near = Neighbours(keys, distances, np.array([np.inf]))
-    samples = SampleQueries(("s",), np.zeros((1, 2), np.float32), near)
+    neighbours = Neighbours(keys, distances, np.array([np.inf]))
+    samples = SampleQueries(("s",), np.zeros((1, 2), np.float32), neighbours)
 
     def shard(number, reduced, exact, first) -> ShardEvidence:
         evidence = Evidence(
@@ -216,24 +219,24 @@ def by_hand() -> tuple[SampleQueries, list[ShardEvidence]]:
     ]
 
 
-def recall_by_hand(effort: int, shards: list[ShardEvidence], monkeypatch) -> list[dict]:
+def recall_by_hand(rerank: int, shards: list[ShardEvidence], monkeypatch) -> list[dict]:
     samples, _ = by_hand()
-    monkeypatch.setattr("pool3.index.recall.estimate.RERANKS", (effort,))
+    monkeypatch.setattr("pool3.index.recall.estimate.RERANKS", (rerank,))
     monkeypatch.setattr("pool3.index.recall.estimate.MEASURED_KS", (1, 2, 10))
     return [dict(p.recall) for p in measure(samples, shards, metric="euclidean", n_trees=5).points]
 
 
 def test_hits_are_counted_by_distance(monkeypatch):
     _, shards = by_hand()
-    # At effort 3: 2, 3 and 9; the nearest is not found, one of the two nearest is, and two of four.
+    # With 3 re-ranked: 2, 3 and 9; not the nearest, one of the two nearest, and two of four.
     # At the second level 1 is gathered, and is fourth.
     assert recall_by_hand(3, shards, monkeypatch) == [{"1": 0, "2": 0.5}, {"1": 0, "2": 0.5}]
     low, high = recall_by_hand(10, shards, monkeypatch)
     assert low == {"1": 0, "2": 0.5, "10": 0.5}
     assert high == {"1": 1, "2": 1, "10": 0.75}
-    # The row at 2 dies: what was third in the reduced space moves up.
-    dead = [shards[0], shards[1]._replace(live=np.arange(40) > 0)]
-    assert recall_by_hand(3, dead, monkeypatch)[1] == {"1": 1, "2": 0.5}
+    # The row at 2 is deleted: what was third in the reduced space moves up.
+    remaining = [shards[0], shards[1]._replace(live=np.arange(40) > 0)]
+    assert recall_by_hand(3, remaining, monkeypatch)[1] == {"1": 1, "2": 0.5}
 
 
 def test_time_and_entries_add_up_over_shards():
@@ -245,12 +248,12 @@ def test_time_and_entries_add_up_over_shards():
 
 
 def test_under_dot_shards_merge_by_the_inner_product(monkeypatch):
-    samples, (one, other) = by_hand()
-    # near^2 = |q|^2 + M^2 - 2 q.x: the second shard's rows have much larger products.
-    longer = other._replace(entry=replace(other.entry, max_norm=2.0))
-    far = replace(other.evidence, reduced=np.array([1.9, 2.0], np.float32))
+    samples, (first, second) = by_hand()
+    # distance^2 = |q|^2 + M^2 - 2 q.x: the second shard's rows have much larger products.
+    longer = second._replace(entry=replace(second.entry, max_norm=2.0))
+    far = replace(second.evidence, reduced=np.array([1.9, 2.0], np.float32))
     monkeypatch.setattr("pool3.index.recall.estimate.RERANKS", (2,))
-    shards = [one, longer._replace(evidence=far)]
+    shards = [first, longer._replace(evidence=far)]
     assert measure(samples, shards, metric="dot", n_trees=5).points[1].recall["1"] == 1
     assert measure(samples, shards, metric="euclidean", n_trees=5).points[1].recall["1"] == 0
 
@@ -260,14 +263,14 @@ def test_evidence_of_other_samples_is_refused():
     other = replace(samples, ids=("t",))
     with pytest.raises(InvalidIndex, match="shard 0 must hold all samples"):
         measure(other, shards, metric="euclidean", n_trees=5)
-    with pytest.raises(InvalidIndex, match="no evidence of a shard"):
+    with pytest.raises(InvalidIndex, match="expected the evidence of a shard; found another file"):
         Evidence.from_bytes(b"nothing")
     torn = replace(shards[0].evidence, exact=np.zeros(5))
     with pytest.raises(InvalidIndex, match="differ in length"):
         Evidence.from_bytes(torn.to_bytes())
 
 
-def test_levels_and_their_parts():
+def test_levels_and_their_shares():
     for rows in (1, 7, 1000, 10**7):
         grid = levels(rows, 50)
         assert list(grid) == sorted(set(grid))
@@ -277,11 +280,11 @@ def test_levels_and_their_parts():
         for at, rows in enumerate((70, 0, 30))
     ]
     totals = levels(100, 10)
-    parts = [replace(shard, search_k=shard_search_k(totals, shard.rows, 100)) for shard in shards]
-    assert parts[0].search_k == (175, 350, 700)
-    # What is added later is looked at as closely as the rest: all of it where that was.
-    assert added_search_k(parts, 10) == (25, 50, 100)
-    assert added_search_k(parts, 1) == (3, 5, 10)
+    divided = [replace(shard, search_k=shard_search_k(totals, shard.rows, 100)) for shard in shards]
+    assert divided[0].search_k == (175, 350, 700)
+    # A shard that is added later gets as many entries a row as the others.
+    assert added_search_k(divided, 10) == (25, 50, 100)
+    assert added_search_k(divided, 1) == (3, 5, 10)
 
 
 def test_shards_with_evidence_keep_their_levels(make_index):
@@ -348,12 +351,12 @@ def test_levels_that_bring_nothing_new_are_tried_with_few(make_index, monkeypatc
     # So few rows would be measured from the third level on, and nothing be new after it.
     monkeypatch.setattr("pool3.index.shards.tree._ROWS_AN_ENTRY", 0)
     index, _, whole = measured_index(make_index, "euclidean", own=True)
-    all_found = stored_evidence(index, whole)
-    monkeypatch.setattr("pool3.index.recall.collect._PILOT", 4)
-    monkeypatch.setattr("pool3.index.recall.collect._NEWS", 0.2)
+    evidence_of_all = stored_evidence(index, whole)
+    monkeypatch.setattr("pool3.index.recall.collect._PILOT_SAMPLES", 4)
+    monkeypatch.setattr("pool3.index.recall.collect._MIN_GAIN", 0.2)
     index, _, manifest = measured_index(make_index, "euclidean", own=True)
-    some_found = stored_evidence(index, manifest)
-    for (_, full), (_, short) in zip(all_found, some_found, strict=True):
+    evidence_of_some = stored_evidence(index, manifest)
+    for (_, full), (_, short) in zip(evidence_of_all, evidence_of_some, strict=True):
         deepest = [
             int(short.first[start:end].max())
             for start, end in zip(short.starts, short.starts[1:], strict=False)
@@ -373,14 +376,14 @@ def test_real_queries_find_what_is_promised(make_index, shared_data):
     picker = SamplePicker(rows.shape[1], limit=200)
     picker.add([f"id{row:06d}" for row in range(len(rows))], rows)
     snapshot = open_snapshot(index)
-    curve = written(index, with_recall(snapshot, *picker.picked())).recall
+    curve = write_next(index, with_recall(snapshot, *picker.picked())).recall
     nearest = np.load(folder / "gt100_l2_u64.npy").astype(np.int64)
     opened = pool3.open(index)
     for k, recall in [(1, 0.95), (10, 0.9), (10, 0.95), (100, 0.9)]:
         promised = curve.cheapest(k, recall).low_at(k)
         assert promised >= recall
-        _, found = opened.search_batch(queries, k=k, recall=recall)
+        _, measured = opened.search_batch(queries, k=k, recall=recall)
         last = rows[nearest[:, k - 1]].astype(np.float64) - queries
         limits = np.sqrt(np.vecdot(last, last))[:, None]
         # Of 100 other queries, which have an error of their own.
-        assert (found <= limits * (1 + 1e-9)).mean() > promised - 0.02
+        assert (measured <= limits * (1 + 1e-9)).mean() > promised - 0.02
