@@ -1,6 +1,8 @@
 """Evaluates a ``where`` condition with Arrow's functions over whole columns.
 
-As in SQL, a comparison with null is neither true nor false, and only rows with true pass.
+As in SQL, a comparison with null is neither true nor false, and only rows with true pass. Numbers
+and times are compared exactly: whole numbers that need 64 unsigned bits as decimals, times as whole
+nanoseconds.
 
 Deliberately not here: the language itself (`pool3.filters.parser`).
 """
@@ -8,6 +10,7 @@ Deliberately not here: the language itself (`pool3.filters.parser`).
 from __future__ import annotations
 
 import functools
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,21 +19,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pool3.errors import UsageError
-from pool3.filters.columns import Values, column_of
+from pool3.filters.columns import Values, column_of, column_path
 from pool3.filters.parser import (
     Both,
     Column,
     Comparison,
     Either,
     IsNull,
+    Like,
     Literal,
     Membership,
     Not,
+    Predicate,
     Tree,
+    as_string,
     parse,
 )
+from pool3.filters.times import NANOSECONDS, nanoseconds, parsed_time
 
 _NUMBER, _TEXT, _TRUTH, _NOTHING = "numbers", "strings", "TRUE or FALSE", "nulls"
+_TIME = "dates and times"
+_UNSIGNED = pa.decimal128(20, 0)
 
 _COMPARE = {
     "=": pc.equal,
@@ -111,14 +120,26 @@ class _Rows(NamedTuple):
 
     def side(self, operand: Column | Literal) -> _Side:
         if not isinstance(operand, Column):
-            return _Side(repr(operand), _literal_kind(operand), operand)
+            return _literal_side(operand)
         return _column_side(operand.name, self.column(operand))
 
+    def require(self, column: Column, other: Column) -> None:
+        """Raise `UsageError` for a column that does not exist, with a hint at single quotes.
 
-def _literal_kind(value: Literal) -> str:
-    if isinstance(value, bool):
-        return _TRUTH
-    return _TEXT if isinstance(value, str) else _NUMBER
+        Next to another column, a name may have been meant as a string.
+        """
+        try:
+            column_path(self.declared, column.name, argument="where")
+        except UsageError as error:
+            raise UsageError(
+                f"{error}; a string stands in single quotes: "
+                f"{other.written} and {as_string(column.written)}"
+            ) from None
+
+
+def _literal_side(value: Literal) -> _Side:
+    kind = _TRUTH if isinstance(value, bool) else _TEXT if isinstance(value, str) else _NUMBER
+    return _Side(repr(value), kind, value)
 
 
 def _column_side(name: str, values: Values) -> _Side:
@@ -132,13 +153,15 @@ def _column_side(name: str, values: Values) -> _Side:
         return _Side(name, _TRUTH, values)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return _Side(name, _TEXT, values.cast(pa.large_string()))
-    if types.is_integer(kind) and not types.is_uint64(kind):
-        return _Side(name, _NUMBER, values.cast(pa.int64()))
-    if types.is_uint64(kind) or types.is_floating(kind) or types.is_decimal(kind):
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return _Side(name, _TIME, nanoseconds(values))
+    if types.is_integer(kind):
+        return _Side(name, _NUMBER, values.cast(_UNSIGNED if types.is_uint64(kind) else pa.int64()))
+    if types.is_floating(kind) or types.is_decimal(kind):
         return _Side(name, _NUMBER, values.cast(pa.float64(), safe=False))
     raise UsageError(
-        f"where can compare numbers, strings and TRUE or FALSE; found {name} of the type {kind}, "
-        "which only supports IS NULL and IS NOT NULL"
+        "where can compare numbers, strings, dates, times and TRUE or FALSE; found "
+        f"{name} of the type {kind}, which only supports IS NULL and IS NOT NULL"
     )
 
 
@@ -151,60 +174,101 @@ def _passes(tree: Tree, rows: _Rows) -> Values:
             return functools.reduce(pc.or_kleene, (_passes(term, rows) for term in terms))
         case Not(term):
             return pc.invert(_passes(term, rows))
+        case _:
+            return _predicate(tree, rows)
+
+
+def _predicate(tree: Predicate, rows: _Rows) -> Values:
+    match tree:
         case IsNull(column):
             return pc.is_null(rows.column(column))
         case Membership(column, values):
             return _is_in(rows.side(column), values)
+        case Like(column, regex):
+            return _is_like(rows.side(column), regex)
         case Comparison(operator, left, right):
+            if isinstance(left, Column) and isinstance(right, Column):
+                rows.require(right, left)
+                rows.require(left, right)
             return _compared(operator, rows.side(left), rows.side(right))
 
 
 def _compared(operator: str, left: _Side, right: _Side) -> Values:
-    _check_kinds(left, right)
+    left, right = _aligned(left, right)
     if _TRUTH in (left.kind, right.kind) and operator not in ("=", "!="):
         raise UsageError(
             f"where can compare {left.name} and {right.name} by = or !=; found {operator}"
         )
     if _NOTHING in (left.kind, right.kind):
         return _nulls(left, right)
-    floats = any(_is_float(side.values) for side in (left, right))
-    return _COMPARE[operator](_operand(left, floats), _operand(right, floats))
+    kind = _common_type(left.kind, [left.values, right.values])
+    return _COMPARE[operator](_operand(left.values, kind), _operand(right.values, kind))
 
 
 def _is_in(side: _Side, values: tuple[Literal, ...]) -> Values:
-    for value in values:
-        _check_kinds(side, _Side(repr(value), _literal_kind(value), value))
+    members = [_aligned(side, _literal_side(value))[1] for value in values]
     if side.kind == _NOTHING:
         return _nulls(side)
-    floats = any(_is_float(number) for number in (side.values, *values))
-    # Adding 0 turns -0.0 into 0.0, which is equal but another value for `is_in`.
-    column = pc.add(_operand(side, True), 0.0) if floats else _operand(side, False)
-    members = [float(value) + 0.0 if floats else value for value in values]
-    is_member = pc.is_in(column, value_set=pa.array(members, column.type))
+    kind = _common_type(side.kind, [side.values, *(member.values for member in members)])
+    value_set = pa.array([_operand(member.values, kind).as_py() for member in members], kind)
+    column = _operand(side.values, kind)
+    if kind == pa.float64():
+        # Adding 0 turns -0.0 into 0.0, which is equal but another value for `is_in`.
+        column, value_set = pc.add(column, 0.0), pc.add(value_set, 0.0)
+    is_member = pc.is_in(column, value_set=value_set)
     return pc.if_else(pc.is_valid(column), is_member, pa.scalar(None, pa.bool_()))
 
 
-def _check_kinds(left: _Side, right: _Side) -> None:
+def _is_like(side: _Side, regex: str) -> Values:
+    if side.kind == _NOTHING:
+        return _nulls(side)
+    if side.kind != _TEXT:
+        raise UsageError(
+            f"where can compare strings with LIKE; found {side.name} ({side.kind}); compare it "
+            "with = < > BETWEEN or IN"
+        )
+    try:
+        return pc.match_substring_regex(side.values, regex)
+    except pa.ArrowInvalid as error:
+        raise UsageError(
+            f"where cannot apply the pattern after {side.name} LIKE ({error}); use a shorter one"
+        ) from error
+
+
+def _aligned(left: _Side, right: _Side) -> tuple[_Side, _Side]:
+    """Return both sides in one kind: a string next to dates or times is such."""
+    left, right = _as_time(left, right), _as_time(right, left)
     if left.kind != right.kind and _NOTHING not in (left.kind, right.kind):
         raise UsageError(
             f"where compares {left.name} ({left.kind}) with {right.name} ({right.kind}); both must "
             "be of one kind, and strings need single quotes"
         )
+    return left, right
 
 
-def _is_float(values: Values | Literal) -> bool:
+def _as_time(side: _Side, other: _Side) -> _Side:
+    if other.kind == _TIME and isinstance(side.values, str):
+        return _Side(side.name, _TIME, parsed_time(side.values))
+    return side
+
+
+def _common_type(kind: str, values: list[Values | Literal]) -> pa.DataType:
+    """Return the type in which values of a kind are compared."""
+    if kind != _NUMBER:
+        return {_TEXT: pa.large_string(), _TIME: NANOSECONDS, _TRUTH: pa.bool_()}[kind]
+    types = [value.type if isinstance(value, pa.ChunkedArray) else type(value) for value in values]
+    if float in types or pa.float64() in types:
+        return pa.float64()
+    return _UNSIGNED if _UNSIGNED in types else pa.int64()
+
+
+def _operand(values: Values | Literal, kind: pa.DataType) -> Any:
+    """Return one side of a comparison for Arrow."""
     if isinstance(values, pa.ChunkedArray):
-        return bool(pa.types.is_floating(values.type))
-    return isinstance(values, float)
-
-
-def _operand(side: _Side, floats: bool) -> Any:
-    """Return the operand for Arrow: numbers as float64 if one of them is."""
-    if isinstance(side.values, pa.ChunkedArray):
-        return side.values.cast(pa.float64(), safe=False) if floats else side.values
-    if side.kind == _TEXT:
-        return pa.scalar(side.values, pa.large_string())
-    return pa.scalar(float(side.values) if floats else side.values)
+        return values if values.type == kind else values.cast(kind, safe=False)
+    if kind == pa.float64():
+        return pa.scalar(float(values), kind)
+    return pa.scalar(Decimal(values) if pa.types.is_decimal(kind) else values, kind)
 
 
 def _nulls(*sides: _Side) -> Values:

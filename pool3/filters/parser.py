@@ -1,8 +1,10 @@
 """Parses a ``where`` condition into a tree.
 
-The language has comparisons (``=  !=  <>  <  <=  >  >=``), ``IN (...)``, ``IS NULL``, ``AND``,
-``OR``, ``NOT`` and parentheses, over columns, numbers, ``'strings'`` (with quotes doubled),
-``TRUE`` and ``FALSE``. A column name that is not a plain word needs double quotes. Nothing is
+The language has comparisons (``=  !=  <>  <  <=  >  >=``), ``BETWEEN low AND high``, ``IN (...)``,
+``LIKE 'pattern' ESCAPE 'character'``, ``IS NULL``, ``AND``, ``OR``, ``NOT`` and parentheses, over
+columns, numbers, ``'strings'`` (with quotes doubled), ``TRUE`` and ``FALSE``. Dates and times are
+compared with strings in ISO 8601. Any name of a column may stand in double quotes or backticks
+(doubled inside of it), and one that is not a plain word must: ``meta."odd name"``. Nothing is
 evaluated as code, and the length and depth of a condition are limited.
 
 Deliberately not here: the columns and their values (`pool3.filters.condition`).
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from pool3.errors import UsageError
@@ -26,9 +28,10 @@ Literal: TypeAlias = str | int | float | bool
 
 @dataclass(frozen=True)
 class Column:
-    """A column, by the name in the condition."""
+    """A column, by the name in the condition, and the name as it was written, quotes included."""
 
     name: str
+    written: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class Membership:
 
     column: Column
     values: tuple[Literal, ...]
+
+
+@dataclass(frozen=True)
+class Like:
+    """``column LIKE pattern``; the pattern as a regular expression over the whole text."""
+
+    column: Column
+    regex: str
 
 
 @dataclass(frozen=True)
@@ -76,23 +87,30 @@ class Either:
     terms: tuple[Tree, ...]
 
 
-Tree: TypeAlias = Comparison | Membership | IsNull | Not | Both | Either
+Predicate: TypeAlias = Comparison | Membership | Like | IsNull
+Tree: TypeAlias = Predicate | Not | Both | Either
 
 _COMPARISONS = ("=", "!=", "<>", "<", "<=", ">", ">=")
 _KEYWORDS = ("AND", "OR", "NOT", "IN", "IS", "NULL", "TRUE", "FALSE")
+# Keywords only after an operand, so that columns with these names need no quotes.
+_AFTER_OPERANDS = ("LIKE", "ESCAPE", "BETWEEN")
+_BEFORE_STRINGS = ("(", ",", "LIKE", "ESCAPE")
 
+_SEGMENT = r"""(?: [^\W\d]\w* | "(?:[^"]|"")*" | `(?:[^`]|``)*` )"""
 _TOKEN = re.compile(
-    r"""(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    rf"""(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
     | (?P<string>'(?:[^']|'')*')
-    | (?P<name>"(?:[^"]|"")+")
-    | (?P<word>[^\W\d]\w*(?:\.[^\W\d]\w*)*)
+    | (?P<word>{_SEGMENT}(?:\.{_SEGMENT})*)
     | (?P<symbol><=|>=|<>|!=|=|<|>|\(|\)|,)""",
     re.VERBOSE,
 )
+_SEGMENTS = re.compile(_SEGMENT, re.VERBOSE)
 
 
 class _Token(NamedTuple):
-    kind: str  # a group of _TOKEN, or "keyword", or "end" after the last token
+    kind: (
+        str  # a group of _TOKEN, "name" for a quoted word, "keyword", or "end" after the last token
+    )
     text: str  # keywords in upper case
     start: int
 
@@ -130,13 +148,15 @@ def _tokens(text: str) -> list[_Token]:
             continue
         match = _TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
-            quote = " (its closing quote is missing)" if text[at] in "'\"" else ""
+            quote = " (its closing quote is missing)" if text[at] in "'\"`" else ""
             raise UsageError(
                 f"where cannot be read from {text[at : at + 20]!r}{quote}, character {at + 1}, on"
             )
         kind, token = match.lastgroup, match.group()
         if kind == "word" and token.upper() in _KEYWORDS:
             kind, token = "keyword", token.upper()
+        elif kind == "word" and ('"' in token or "`" in token):
+            kind = "name"
         tokens.append(_Token(kind, token, at))
         at = match.end()
     return [*tokens, _Token("end", "the end", at)]
@@ -157,10 +177,12 @@ class _Parser:
     def _took(self, text: str) -> bool:
         """Read a keyword or symbol if it is the next token; return whether it is."""
         token = self._next
-        if token.kind not in ("keyword", "symbol") or token.text != text:
-            return False
-        self._at += 1
-        return True
+        if token.kind == "word" and token.text.upper() in _AFTER_OPERANDS:
+            took = token.text.upper() == text
+        else:
+            took = token.kind in ("keyword", "symbol") and token.text == text
+        self._at += took
+        return took
 
     def _expect(self, text: str) -> None:
         if not self._took(text):
@@ -170,7 +192,17 @@ class _Parser:
         token = self._next
         return UsageError(
             f"where must have {expected} at character {token.start + 1}; found {token.text}"
+            f"{self._hint()}"
         )
+
+    def _hint(self) -> str:
+        """Return how to write the next token as a string, if it may have been meant as one."""
+        token, before = self._next, self._tokens[self._at - 1]
+        if token.kind in ("word", "name") and before.text.upper() in _BEFORE_STRINGS:
+            return f", a column; a string stands in single quotes: {as_string(token.text)}"
+        if token.kind == "number" and before.kind == "number":
+            return "; a date or time stands in single quotes"
+        return ""
 
     def whole(self) -> Tree:
         tree = self._either()
@@ -214,17 +246,47 @@ class _Parser:
                 self._expect("NULL")
                 return Not(IsNull(left)) if negated else IsNull(left)
             negated = self._took("NOT")
-            if self._took("IN"):
-                tree = Membership(left, self._values())
+            tree = self._tested(left)
+            if tree is not None:
                 return Not(tree) if negated else tree
             if negated:
-                raise self._unexpected("IN")
+                raise self._unexpected("IN, LIKE or BETWEEN")
         return self._comparison(left)
+
+    def _tested(self, column: Column) -> Tree | None:
+        """Read one of the tests that a NOT may stand before; None if there is none."""
+        if self._took("IN"):
+            return Membership(column, self._values())
+        if self._took("LIKE"):
+            return Like(column, self._pattern())
+        if self._took("BETWEEN"):
+            low = self._operand()
+            self._expect("AND")
+            return Both((Comparison(">=", column, low), Comparison("<=", column, self._operand())))
+        return None
+
+    def _pattern(self) -> str:
+        start, pattern = self._next.start, self._string("a 'pattern'")
+        escape = self._string("a 'character'") if self._took("ESCAPE") else "\\"
+        if len(escape) != 1:
+            raise UsageError(f"where must have one character after ESCAPE; found {escape!r}")
+        try:
+            return like_regex(pattern, escape)
+        except ValueError as error:
+            raise UsageError(
+                f"where cannot read the pattern {pattern!r} at character {start + 1}: {error}"
+            ) from error
+
+    def _string(self, expected: str) -> str:
+        value = self._operand() if self._next.kind == "string" else None
+        if not isinstance(value, str):
+            raise self._unexpected(expected)
+        return value
 
     def _comparison(self, left: Column | Literal) -> Comparison:
         start, operator = self._next.start, self._next.text
         if self._next.kind != "symbol" or operator not in _COMPARISONS:
-            raise self._unexpected(f"one of {' '.join(_COMPARISONS)}, IN or IS")
+            raise self._unexpected(f"one of {' '.join(_COMPARISONS)}, BETWEEN, IN, IS or LIKE")
         self._at += 1
         right = self._operand()
         if not isinstance(left, Column) and not isinstance(right, Column):
@@ -246,10 +308,8 @@ class _Parser:
     def _operand(self) -> Column | Literal:
         kind, text, _ = self._next
         value: Column | Literal
-        if kind == "word":
-            value = Column(text)
-        elif kind == "name":
-            value = Column(text[1:-1].replace('""', '"'))
+        if kind in ("word", "name"):
+            value = Column(_name(text), text)
         elif kind == "string":
             value = text[1:-1].replace("''", "'")
         elif kind == "number":
@@ -262,6 +322,69 @@ class _Parser:
             raise self._unexpected("a column, a number or a 'string'")
         self._at += 1
         return value
+
+
+def as_string(written: str) -> str:
+    """Return the name of a column, as it was written, as a string of the language.
+
+    Examples
+    --------
+    >>> as_string('"Banana"')
+    "'Banana'"
+    """
+    return "'" + _name(written).replace("'", "''") + "'"
+
+
+def _name(written: str) -> str:
+    return ".".join(_unquoted(segment) for segment in _SEGMENTS.findall(written))
+
+
+def _unquoted(segment: str) -> str:
+    quote = segment[0]
+    return segment[1:-1].replace(quote * 2, quote) if quote in '"`' else segment
+
+
+def like_regex(pattern: str, escape: str) -> str:
+    r"""Translate a pattern of LIKE to a regular expression over the whole text.
+
+    Parameters
+    ----------
+    pattern
+        ``%`` matches any text, ``_`` one character.
+    escape
+        The character before a ``%``, a ``_`` or itself that is meant literally.
+
+    Raises
+    ------
+    ValueError
+        The escape character stands before another character or at the end.
+
+    Examples
+    --------
+    >>> like_regex("50!%_", "!")
+    '\\A(?s:50%.)\\z'
+    """
+    translated = []
+    characters = iter(pattern)
+    for character in characters:
+        if character == escape:
+            literal = next(characters, "")
+            if literal not in ("%", "_", escape):
+                raise ValueError(
+                    f"the escape character {escape} must stand before %, _ or itself; found "
+                    f"{literal or 'the end'} after it"
+                )
+            translated.append(_literally(literal))
+        else:
+            translated.append({"%": ".*", "_": "."}.get(character) or _literally(character))
+    return rf"\A(?s:{''.join(translated)})\z"
+
+
+def _literally(character: str) -> str:
+    """Return a character in RE2's syntax, whose escapes are for ASCII punctuation only."""
+    if character == "\0":
+        return r"\x00"
+    return re.escape(character) if character in r"\.+*?()|[]{}^$" else character
 
 
 def _number(text: str) -> int | float:
