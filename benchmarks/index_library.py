@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks.rows import Rows, in_processes
 from pool3.index.format.entries import ShardEntry, TableEntry
 from pool3.index.format.manifest import Manifest
-from pool3.index.reduction import Gram, Reduction, choose_dtype, fit
+from pool3.index.reduction.gram import Gram, choose_dtype
+from pool3.index.reduction.pca import Reduction, fit
 from pool3.index.shards.store import store_shard
 from pool3.index.shards.writer import ShardWriter, shard_seed
 from pool3.index.snapshots.gates import Gates

@@ -132,7 +132,7 @@ class OnPca(Way):
         path.unlink()
 
     def open(self, rows: Rows, folder: Path, threads: int) -> None:
-        from pool3.index.reduction import MAX_DIMENSION, Reduction, load_reduction
+        from pool3.index.reduction.pca import MAX_DIMENSION, Reduction, load_reduction
 
         facts = json.loads((folder / "reduction.json").read_text())
         self._metric = rows.metric

@@ -15,7 +15,8 @@ from pool3.gallery.drawing import draw_gallery
 from pool3.images.decode import decode_resized
 from pool3.index.format.entries import TableEntry
 from pool3.index.format.manifest import Manifest
-from pool3.index.reduction import Gram, choose_dtype, fit
+from pool3.index.reduction.gram import Gram, choose_dtype
+from pool3.index.reduction.pca import fit
 from pool3.index.shards.store import store_shard
 from pool3.index.shards.writer import ShardWriter, shard_seed
 from pool3.index.snapshots.files import IndexFiles, stored_reduction

@@ -11,7 +11,7 @@ from pyspark.sql import types as T
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows, usable_rows
 from pool3.index.recall.picker import SamplePicker
-from pool3.index.reduction import Gram
+from pool3.index.reduction.gram import Gram
 from udfs.tasks import Batches, TaskFunction, files_of, summary
 
 ID_SCHEMA = T.StructType([T.StructField("image_id", T.StringType(), nullable=False)])

@@ -21,7 +21,7 @@ from pool3.features.columns import numbered_columns
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows, usable_rows
 from pool3.index.format.entries import IDS, METADATA, ShardEntry
-from pool3.index.reduction import Reduction
+from pool3.index.reduction.pca import Reduction
 from pool3.index.shards.store import store_shard
 from pool3.index.shards.stored import open_rows, open_vectors
 from pool3.index.shards.tombstones import live_mask

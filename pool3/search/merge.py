@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pool3.index.reduction import merge_keys
+from pool3.index.reduction.tree_space import merge_keys
 from pool3.vectors.distances import FloatArray, ranked, top_k
 
 Rows = npt.NDArray[np.int64]
@@ -34,7 +34,7 @@ def merge_candidates(
     metric
         One of `pool3.vectors.distances.METRICS`.
     max_norms
-        M of each of them (`pool3.index.reduction.merge_keys`).
+        M of each of them (`pool3.index.reduction.tree_space.merge_keys`).
     limit
         How many are returned at most.
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.index.recall.effort import Effort
-from pool3.index.reduction import tree_query
+from pool3.index.reduction.tree_space import tree_query
 from pool3.index.shards.reader import ShardReader
 from pool3.index.shards.vectors import gather_vectors
 from pool3.index.snapshots.snapshot import Snapshot

@@ -26,7 +26,8 @@ from pool3.features.vectors import SkippedRows
 from pool3.index.changes import table_id
 from pool3.index.format.entries import TableEntry
 from pool3.index.format.manifest import Manifest
-from pool3.index.reduction import Reduction, choose_dtype, fit
+from pool3.index.reduction.gram import choose_dtype
+from pool3.index.reduction.pca import Reduction, fit
 from pool3.index.shards.sizing import ShardCosts, plan_shards
 from pool3.index.snapshots.snapshot import Snapshot
 from pool3.index.snapshots.store import store_reduction

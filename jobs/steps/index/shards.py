@@ -12,7 +12,7 @@ from jobs.steps.tasks import gather, map_shards
 from pool3 import storage
 from pool3.index.format.entries import METADATA, ShardEntry
 from pool3.index.format.json_fields import Fields
-from pool3.index.reduction import Reduction
+from pool3.index.reduction.pca import Reduction
 from pool3.index.shards.metadata import merged_schema
 from udfs.shards import ShardSettings, assign_stored, build_shard, row_schema
 

@@ -15,7 +15,8 @@ from pool3.index.format.recall_curve import MEASURED_KS
 from pool3.index.recall.evidence import MAX_RERANK, Evidence
 from pool3.index.recall.picker import sample_keys
 from pool3.index.recall.samples import Neighbours
-from pool3.index.reduction import Reduction, tree_query
+from pool3.index.reduction.pca import Reduction
+from pool3.index.reduction.tree_space import tree_query
 from pool3.index.shards.reader import ShardReader
 from pool3.vectors.bounded import nearest
 from pool3.vectors.distances import FloatArray, distances

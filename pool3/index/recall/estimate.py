@@ -19,7 +19,7 @@ from pool3.index.format.entries import ShardEntry
 from pool3.index.format.recall_curve import MEASURED_KS, RecallCurve, RecallPoint, lower_bound
 from pool3.index.recall.evidence import MAX_RERANK, Evidence
 from pool3.index.recall.samples import SampleQueries
-from pool3.index.reduction import merge_keys
+from pool3.index.reduction.tree_space import merge_keys
 from pool3.vectors.distances import FloatArray
 
 #: The numbers of re-ranked rows that are measured.

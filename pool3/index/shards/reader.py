@@ -124,7 +124,7 @@ class ShardReader:
         Parameters
         ----------
         query
-            As `pool3.index.reduction.tree_query` makes it.
+            As `pool3.index.reduction.tree_space.tree_query` makes it.
         entries
             How many entries of the trees' leaves are gathered at first; four times as many, and so
             on, until there are `at_least` rows. Where measuring every row takes no longer than

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from pool3.errors import UsageError
-from pool3.index.reduction import Reduction
+from pool3.index.reduction.pca import Reduction
 
 #: Each query searches the tree of each shard, so shards should be few; but a million rows should
 #: have several, which are built in parallel.

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from annoy import AnnoyIndex
 
 from pool3.errors import InvalidIndex, Pool3Error
-from pool3.index.reduction import Reduction, tree_rows
+from pool3.index.reduction.pca import Reduction
+from pool3.index.reduction.tree_space import tree_rows
 from pool3.vectors.distances import FloatArray
 
 Rows = npt.NDArray[np.int64]
@@ -79,7 +80,7 @@ class Tree:
         Parameters
         ----------
         query
-            As `pool3.index.reduction.tree_query` makes it.
+            As `pool3.index.reduction.tree_space.tree_query` makes it.
         count
             How many rows are returned at most.
         entries

@@ -23,7 +23,8 @@ import pyarrow as pa
 
 from pool3.errors import UsageError
 from pool3.index.format.entries import IDS, METADATA, TREE, VECTORS
-from pool3.index.reduction import Reduction, longest
+from pool3.index.reduction.pca import Reduction
+from pool3.index.reduction.tree_space import longest
 from pool3.index.shards.streams import ArrowStream, NpyStream
 from pool3.index.shards.tree import build_tree
 from pool3.vectors.stored import digests as digests_of
@@ -93,7 +94,7 @@ class ShardWriter:
     seed
         Of Annoy's random splits, 0 to `MAX_SEED`.
     vectors_dtype
-        ``float16`` or ``float32`` (`pool3.index.reduction.choose_dtype` decides).
+        ``float16`` or ``float32`` (see `pool3.index.reduction.gram.choose_dtype`).
 
     Examples
     --------

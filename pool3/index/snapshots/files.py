@@ -12,7 +12,7 @@ from pool3 import storage
 from pool3.errors import InvalidIndex, NotFound, SnapshotExpired, UsageError
 from pool3.index.format.entries import EVIDENCE, VECTORS, FileEntry
 from pool3.index.format.manifest import Manifest
-from pool3.index.reduction import Reduction, load_reduction
+from pool3.index.reduction.pca import Reduction, load_reduction
 from pool3.index.snapshots.publication import manifest_uri
 
 

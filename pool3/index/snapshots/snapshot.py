@@ -12,7 +12,7 @@ from pool3 import storage
 from pool3.errors import InvalidIndex
 from pool3.index.format.entries import ShardEntry
 from pool3.index.format.manifest import Manifest
-from pool3.index.reduction import Reduction
+from pool3.index.reduction.pca import Reduction
 from pool3.index.snapshots.files import IndexFiles, stored_reduction
 from pool3.index.snapshots.publication import newest_published, newest_snapshot, read_manifest
 

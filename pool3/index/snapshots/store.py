@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pool3 import storage
 from pool3.index.format.entries import FileEntry, ReductionEntry
-from pool3.index.reduction import Reduction
+from pool3.index.reduction.pca import Reduction
 
 
 def store_reduction(

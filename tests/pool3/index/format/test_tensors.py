@@ -12,7 +12,7 @@ from pool3.errors import InvalidIndex
 from pool3.index.format import tensors as tensor_files
 from pool3.index.recall.evidence import Evidence
 from pool3.index.recall.samples import SampleQueries
-from pool3.index.reduction import load_reduction
+from pool3.index.reduction.pca import load_reduction
 
 TENSORS = {"numbers": np.arange(3.0)}
 READERS = [

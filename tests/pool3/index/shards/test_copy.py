@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pool3.errors import UsageError
-from pool3.index.reduction import Reduction
+from pool3.index.reduction.pca import Reduction
 from pool3.index.shards.writer import ShardWriter
 from pool3.vectors.stored import digests
 

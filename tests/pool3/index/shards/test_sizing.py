@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pool3.errors import UsageError
-from pool3.index.reduction import Reduction
+from pool3.index.reduction.pca import Reduction
 from pool3.index.shards.sizing import MAX_FILE_BYTES, ROWS_A_SHARD, ShardCosts, plan_shards
 from pool3.index.shards.writer import ShardWriter
 

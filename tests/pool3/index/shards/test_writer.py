@@ -9,7 +9,8 @@ import pytest
 from annoy import AnnoyIndex
 
 from pool3.errors import UsageError
-from pool3.index.reduction import Gram, Reduction, fit
+from pool3.index.reduction.gram import Gram
+from pool3.index.reduction.pca import Reduction, fit
 from pool3.index.shards.writer import MAX_SEED, BuiltShard, ShardWriter, shard_seed
 
 

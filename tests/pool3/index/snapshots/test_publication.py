@@ -11,7 +11,8 @@ import pytest
 
 from pool3 import storage
 from pool3.errors import AlreadyExists, InvalidIndex
-from pool3.index.reduction import Gram, fit
+from pool3.index.reduction.gram import Gram
+from pool3.index.reduction.pca import fit
 from pool3.index.snapshots.publication import (
     manifest_uri,
     newest_published,

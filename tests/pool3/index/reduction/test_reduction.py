@@ -6,16 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool3.errors import InvalidIndex, UsageError
-from pool3.index.reduction import (
-    Gram,
-    choose_dtype,
-    fit,
-    load_reduction,
-    longest,
-    prepare,
-    tree_query,
-    tree_rows,
-)
+from pool3.index.reduction.gram import Gram, choose_dtype, prepare
+from pool3.index.reduction.pca import fit, load_reduction
+from pool3.index.reduction.tree_space import longest, tree_query, tree_rows
 
 METRICS = ["angular", "euclidean", "dot"]
 
@@ -41,14 +34,14 @@ def test_components_are_those_of_a_float64_svd(metric):
         wide /= np.linalg.norm(wide, axis=1, keepdims=True)
     mean = wide.mean(axis=0) if metric != "dot" else np.zeros(140)
     _, singular, reference = np.linalg.svd(wide - mean, full_matrices=False)
-    found = reduction.components.astype(np.float64)
-    signs = np.sign((found * reference[:20]).sum(axis=1))
-    np.testing.assert_allclose(found, reference[:20] * signs[:, None], atol=2e-6)
+    components = reduction.components.astype(np.float64)
+    signs = np.sign((components * reference[:20]).sum(axis=1))
+    np.testing.assert_allclose(components, reference[:20] * signs[:, None], atol=2e-6)
     np.testing.assert_allclose(reduction.mean, mean, atol=1e-6)
     share = (singular[:20] ** 2).sum() / (singular**2).sum()
     assert reduction.explained_variance == pytest.approx(share, rel=1e-9)
     np.testing.assert_allclose(
-        reduction.reduce(rows), (wide - mean) @ found.T, atol=1e-4 * np.abs(wide).max()
+        reduction.reduce(rows), (wide - mean) @ components.T, atol=1e-4 * np.abs(wide).max()
     )
 
 
@@ -62,8 +55,8 @@ def test_signs_are_fixed():
 def test_merged_sums_are_those_of_all_rows(metric):
     rows = rows_of(3)
     whole, merged = gram_of(rows, metric), Gram(metric, 140)
-    for part in (rows[:1], rows[1:100], rows[100:100], rows[100:]):
-        merged.merge(Gram.from_bytes(gram_of(part, metric).to_bytes(), metric))
+    for some in (rows[:1], rows[1:100], rows[100:100], rows[100:]):
+        merged.merge(Gram.from_bytes(gram_of(some, metric).to_bytes(), metric))
     assert merged.count == whole.count == 300
     np.testing.assert_allclose(merged.products, whole.products, rtol=1e-12)
     np.testing.assert_allclose(merged.total, whole.total, rtol=1e-12)
@@ -92,11 +85,11 @@ def test_the_extra_column_turns_nearest_into_largest_inner_product(seed):
     rows = (rng.normal(size=(50, 6)) * 10 ** rng.uniform(-2, 2, (50, 1))).astype(np.float32)
     query = rng.normal(size=6).astype(np.float32)
     max_norm = longest(rows)
-    held = tree_rows(rows, metric="dot", max_norm=max_norm).astype(np.float64)
-    near = ((held - tree_query(query, metric="dot")) ** 2).sum(axis=1)
+    in_tree = tree_rows(rows, metric="dot", max_norm=max_norm).astype(np.float64)
+    squares = ((in_tree - tree_query(query, metric="dot")) ** 2).sum(axis=1)
     inner = rows.astype(np.float64) @ query
     expected = (query.astype(np.float64) ** 2).sum() + max_norm**2 - 2 * inner
-    np.testing.assert_allclose(near, expected, atol=1e-5 * max_norm**2)
+    np.testing.assert_allclose(squares, expected, atol=1e-5 * max_norm**2)
 
 
 def test_other_metrics_have_no_extra_column():
@@ -109,14 +102,14 @@ def test_written_and_read():
     reduction = fit(gram_of(rows_of(7), "euclidean"))
     data = reduction.to_bytes()
     assert data == reduction.to_bytes()
-    facts = {"metric": "euclidean", "dimension": 140, "explained_variance": 0.5}
-    again = load_reduction(data, reduced=128, **facts)
+    stated = {"metric": "euclidean", "dimension": 140, "explained_variance": 0.5}
+    again = load_reduction(data, reduced=128, **stated)
     np.testing.assert_array_equal(again.components, reduction.components)
     np.testing.assert_array_equal(again.mean, reduction.mean)
     with pytest.raises(InvalidIndex, match="from 140 to 64 numbers; found a mean"):
-        load_reduction(data, reduced=64, **facts)
+        load_reduction(data, reduced=64, **stated)
     with pytest.raises(InvalidIndex, match="expected a reduction; found another file"):
-        load_reduction(b"nonsense", reduced=128, **facts)
+        load_reduction(b"nonsense", reduced=128, **stated)
 
 
 def test_no_vectors_are_refused():
