@@ -1,5 +1,5 @@
-"""The files of an index: what they hold, how they are built, and how they are read back.
+"""The files of an index: their formats, writing and reading them.
 
-Deliberately not here: Spark (the job distributes what these modules do to one batch or one shard)
-and the search itself (`pool3.search.index`).
+Deliberately not here: Spark, whose jobs distribute what these modules do to one batch or one shard,
+and searching (`pool3.search.index`).
 """

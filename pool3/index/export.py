@@ -1,9 +1,9 @@
-"""A small index made of some rows of a larger one, complete in itself: for a colleague's laptop.
+"""Exports some rows of an index as a small index of its own, for example for a laptop.
 
-Vectors, digests and metadata are copied as they are stored, and the reduction is reused; trees are
-built anew, and recall is measured.
+Stored vectors, digests and metadata are copied, and the reduction is reused. Trees are built for
+the new shards, and recall is measured.
 
-Deliberately not here: Spark; what is exported passes through this machine.
+Deliberately not here: Spark; all exported rows pass through this machine.
 """
 
 from __future__ import annotations
@@ -53,69 +53,57 @@ def export_index(
     seed: int = 0,
     snapshot: int | None = None,
 ) -> Manifest:
-    """Write some rows of an index as an index of their own, and publish it.
+    """Write some rows of an index as a new index, and publish it.
 
     Parameters
     ----------
     index
         Root of the index; a path or uri.
     output
-        Root of the new one; nothing may stand there yet.
+        Root of the new index; the folder must be empty or missing.
     where
-        Which rows, as for `pool3.search.index.Index.search`; all when None.
+        Condition for rows, as for `pool3.search.index.Index.search`; all rows when None.
     sample
-        Which share of these, above 0 and at most 1: always as many, and the same ones for the same
-        `seed`, however the index is cut into shards.
+        Share of these rows, above 0 and at most 1. The same `seed` selects the same rows, however
+        the index is divided into shards.
     seed
         A whole number, 0 to `pool3.index.shards.writer.MAX_SEED`.
     snapshot
-        Which snapshot; the newest published one when None.
+        Number of the snapshot; the newest published one when None.
 
     Returns
     -------
     Manifest
-        Of the new index's only snapshot.
+        Of the only snapshot of the new index.
 
     Raises
     ------
     UsageError
-        When an argument is wrong, something stands at `output`, or no row is left.
+        When an argument is invalid, `output` is not empty, or no row passes.
     StorageError
-        When something cannot be read or written.
+        When a file cannot be read or written.
     """
     _check(sample, seed)
     target = storage.canonical_uri(output)
     source = open_snapshot(index, snapshot)
-    root, manifest, reduction = source.uri, source.manifest, source.reduction
-    _require_free(root, target)
+    _require_empty(source.uri, target)
     shards = [ShardReader(source.shard(number)) for number in source.searchable]
-    chosen = _sampled(
-        ChosenRows.of(shards, Selections(shards).of(where).masks), sample, seed
-    ).by_id()
+    passing = ChosenRows.of(shards, Selections(shards).of(where).masks)
+    chosen = _sampled(passing, sample, seed).by_id()
     if not len(chosen):
         raise UsageError(
-            f"expected rows of {root}, snapshot {manifest.snapshot_id}, to export; found none of "
-            f"{manifest.rows} that pass where={where!r}"
+            f"expected rows of {source.uri}, snapshot {source.manifest.snapshot_id}, to export; "
+            f"found none of {source.manifest.rows} that pass where={where!r}"
         )
-    log.info("exporting %s of %s rows to %s", len(chosen), manifest.rows, target)
-    if manifest.model is not None:
-        copy_model(storage.join(root, manifest.model), storage.join(target, manifest.model))
-    exported = NextSnapshot.begin(target, new_run_id())
-    number, unique = exported.number, uuid.uuid4().hex
-    new = exported.copy_of(
-        manifest,
-        reduction=store_reduction(target, reduction, snapshot=number, unique=unique),
-        rows=len(chosen),
-        counts={"indexed": len(chosen)},
-        shards=_stored_shards(target, shards, chosen, source),
-    )
-    new = with_recall(Snapshot.of(target, new, reduction), *_samples(shards, chosen))
+    log.info("exporting %s of %s rows to %s", len(chosen), source.manifest.rows, target)
+    upcoming = NextSnapshot.begin(target, new_run_id())
+    manifest = _stored(source, upcoming, shards, chosen)
     why = (
-        f"exported from {root}, snapshot {manifest.snapshot_id}, where {where}, "
+        f"exported from {source.uri}, snapshot {source.manifest.snapshot_id}, where {where}, "
         f"sample {sample}, seed {seed}"
     )
-    exported.publish(new, why=why, gates=Gates(max_shrink=0.0))
-    return new
+    upcoming.publish(manifest, why=why, gates=Gates(max_shrink=0.0))
+    return manifest
 
 
 def _check(sample: Any, seed: Any) -> None:
@@ -126,15 +114,17 @@ def _check(sample: Any, seed: Any) -> None:
         raise UsageError(f"seed must be a whole number from 0 to {MAX_SEED}; found {seed!r}")
 
 
-def _require_free(root: str, target: str) -> None:
+def _require_empty(root: str, target: str) -> None:
     if f"{target}/".startswith(f"{root}/"):
-        raise UsageError(f"an export of {root} must stand outside of it; found {target}")
+        raise UsageError(f"an export of {root} must be outside of it; found {target}")
     try:
-        found = next(storage.list_objects(target), None)
+        existing = next(storage.list_objects(target), None)
     except NotFound:
         return
-    if found is not None:
-        raise UsageError(f"nothing may stand at {target} yet; found {found.uri}: name another")
+    if existing is not None:
+        raise UsageError(
+            f"the output {target} must be empty; found {existing.uri}: name another folder"
+        )
 
 
 def _sampled(chosen: ChosenRows, sample: float | None, seed: int) -> ChosenRows:
@@ -149,10 +139,31 @@ def _sampled(chosen: ChosenRows, sample: float | None, seed: int) -> ChosenRows:
     return chosen.take(order[: max(1, round(sample * len(chosen)))])
 
 
+def _stored(
+    source: Snapshot,
+    upcoming: NextSnapshot,
+    shards: Sequence[ShardReader],
+    chosen: ChosenRows,
+) -> Manifest:
+    """Store model, reduction, shards and recall of the new index, and return its manifest."""
+    target, manifest = upcoming.index, source.manifest
+    if manifest.model is not None:
+        copy_model(storage.join(source.uri, manifest.model), storage.join(target, manifest.model))
+    number, unique = upcoming.number, uuid.uuid4().hex
+    exported = upcoming.copy_of(
+        manifest,
+        reduction=store_reduction(target, source.reduction, snapshot=number, unique=unique),
+        rows=len(chosen),
+        counts={"indexed": len(chosen)},
+        shards=_stored_shards(target, shards, chosen, source),
+    )
+    return with_recall(Snapshot.of(target, exported, source.reduction), *_samples(shards, chosen))
+
+
 def _samples(
     shards: Sequence[ShardReader], chosen: ChosenRows
 ) -> tuple[list[str], npt.NDArray[np.float32]]:
-    """Return ids and vectors that recall is measured with, float32, (s, d)."""
+    """Return ids and vectors of sample queries for recall, float32, (s, d)."""
     picked = chosen.take(np.argsort(sample_keys(chosen.ids.to_pylist()))[:MOST_SAMPLES])
     vectors, _ = vectors_of(shards, picked)
     return picked.ids.to_pylist(), vectors

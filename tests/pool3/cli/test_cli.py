@@ -195,7 +195,7 @@ def test_export_makes_an_index_of_what_passes(index: str, folder: Path, capsys: 
         (["info", "INDEX", "--plot", "none/a.png"], "none"),
         (["info", "INDEX", "--plot", "a.png"], "build the index again"),
         (["export", "INDEX"], "--output"),
-        (["export", "INDEX", "--output", "."], "nothing may stand"),
+        (["export", "INDEX", "--output", "."], "must be empty"),
         (["export", "INDEX", "--output", "part", "--sample", "2"], "sample must be above 0"),
         (["export", "INDEX", "--output", "part", "--where", "width > 99"], "found none of 6"),
     ],

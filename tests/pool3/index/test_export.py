@@ -26,8 +26,8 @@ def whole(make_index: Callable[..., Path]) -> Path:
 
 
 def stored(root: Path, manifest: Manifest, kind: str) -> dict[str, bytes]:
-    """Return what the shards of an index store of each image_id."""
-    found = {}
+    """Return what the shards of an index store for each image_id."""
+    by_id = {}
     for shard in manifest.shards:
         ids = pa.ipc.open_file(str(root / shard.files["ids"].path)).read_all().to_pydict()
         rows = (
@@ -35,28 +35,28 @@ def stored(root: Path, manifest: Manifest, kind: str) -> dict[str, bytes]:
             if kind == "vectors"
             else np.array(ids["digest"], dtype=np.uint64)
         )
-        found |= {name: row.tobytes() for name, row in zip(ids["image_id"], rows, strict=True)}
-    return found
+        by_id |= {name: row.tobytes() for name, row in zip(ids["image_id"], rows, strict=True)}
+    return by_id
 
 
 @pytest.mark.parametrize("metric", ["angular", "euclidean", "dot"])
-def test_a_part_answers_as_the_whole_does_for_its_rows(
+def test_an_export_answers_as_the_whole_index_for_its_rows(
     make_index: Callable[..., Path], tmp_path: Path, metric: str
 ) -> None:
     metadata = pa.table({"label": LABELS, "width": list(range(ROWS))})
     root = make_index(VECTORS, n_shards=3, metadata=metadata, metric=metric)
     manifest = export_index(root, tmp_path / "part", where="label = 'l1' OR width < 20")
-    part, index = pool3.open(tmp_path / "part"), pool3.open(root)
-    kept = [row for row in range(ROWS) if LABELS[row] == "l1" or row < 20]
-    assert len(part) == manifest.rows == len(kept)
+    exported, index = pool3.open(tmp_path / "part"), pool3.open(root)
+    chosen = [row for row in range(ROWS) if LABELS[row] == "l1" or row < 20]
+    assert len(exported) == manifest.rows == len(chosen)
     for query in VECTORS[::31]:
         expected = index.search(query, k=ROWS, search_k=10**6, rerank=ROWS)
-        wanted = [hit for hit in expected if int(hit.image_id[2:]) in kept]
-        found = part.search(query, k=ROWS, search_k=10**6, rerank=ROWS)
-        assert found.ids == [hit.image_id for hit in wanted]
-        assert found.distances.tolist() == [hit.distance for hit in wanted]
-        frame = found.to_pandas()
-        assert [f"id{width:06d}" for width in frame["width"]] == found.ids
+        wanted = [hit for hit in expected if int(hit.image_id[2:]) in chosen]
+        hits = exported.search(query, k=ROWS, search_k=10**6, rerank=ROWS)
+        assert hits.ids == [hit.image_id for hit in wanted]
+        assert hits.distances.tolist() == [hit.distance for hit in wanted]
+        frame = hits.to_pandas()
+        assert [f"id{width:06d}" for width in frame["width"]] == hits.ids
         assert [label or None for label in frame["label"].fillna("")] == [
             LABELS[width] for width in frame["width"]
         ]
@@ -70,10 +70,10 @@ def test_vectors_and_digests_are_copied_bit_for_bit(
     vectors = np.where(VECTORS > 1.5, np.float32(0.99999), VECTORS * 1e-4)
     root = make_index(vectors, n_shards=4, vectors_dtype=dtype)
     whole = pool3.open(root).manifest
-    part = export_index(root, tmp_path / "part", sample=0.5)
+    exported = export_index(root, tmp_path / "part", sample=0.5)
     for kind in ("vectors", "digest"):
         before = stored(root, whole, kind)
-        after = stored(tmp_path / "part", part, kind)
+        after = stored(tmp_path / "part", exported, kind)
         assert len(after) == ROWS // 2
         assert after.items() <= before.items()
 
@@ -96,7 +96,7 @@ def test_a_sample_is_of_its_size_and_the_same_for_the_same_seed(
     assert len(sampled("one", roots[1], sample=1e-9)) == 1
 
 
-def test_what_it_says_of_itself(whole: Path, tmp_path: Path) -> None:
+def test_the_manifest_of_an_export(whole: Path, tmp_path: Path) -> None:
     before = pool3.open(whole).manifest
     manifest = export_index(whole, tmp_path / "part", where="width >= 200", snapshot=1)
     assert pool3.open(tmp_path / "part").manifest == manifest
@@ -138,13 +138,13 @@ def test_wrong_arguments_write_nothing(whole: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten(whole: Path, tmp_path: Path, s3_bucket: str) -> None:
     (tmp_path / "notes.txt").write_text("dear diary")
-    with pytest.raises(UsageError, match=r"nothing may stand at .*notes\.txt"):
+    with pytest.raises(UsageError, match=r"must be empty; found .*notes\.txt"):
         export_index(whole, tmp_path)
     for inside in (whole, whole / "part"):
-        with pytest.raises(UsageError, match="must stand outside"):
+        with pytest.raises(UsageError, match="must be outside"):
             export_index(whole, inside)
     storage.put(f"{s3_bucket}/part/notes.txt", b"dear diary")
-    with pytest.raises(UsageError, match="nothing may stand"):
+    with pytest.raises(UsageError, match="must be empty"):
         export_index(whole, f"{s3_bucket}/part")
     (tmp_path / "empty").mkdir()
     assert export_index(whole, tmp_path / "empty").rows == ROWS
