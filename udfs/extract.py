@@ -45,6 +45,7 @@ class ExtractSettings:
     table_uri: str | None
     run_id: str
     model_id: str
+    graph_sha256: str
     dimension: int
     schema: pa.Schema
     input_size: int
@@ -122,7 +123,7 @@ def extract_rows(
     loads_before = loads()
     started = time.perf_counter()
     engine = cached_engine(
-        settings.model_id,
+        settings.graph_sha256,
         read_graph,
         name=settings.engine,
         precision=settings.precision,

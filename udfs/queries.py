@@ -118,6 +118,7 @@ class QueryModel:
     """The index's model as tasks need it, besides its graph."""
 
     model_id: str
+    graph_sha256: str
     dimension: int
     metric: str
     input_size: int
@@ -148,7 +149,7 @@ def queries_of_pictures(
     queries: list[pa.RecordBatch] = []
     with DecodePool(processes=1, size=model.input_size, resize=model.resize) as decoder:
         # In float32, as a search with one picture does; see `pool3.search.pictures`.
-        engine = cached_engine(model.model_id, read_graph, precision="float32", threads=1)
+        engine = cached_engine(model.graph_sha256, read_graph, precision="float32", threads=1)
         extract(
             _inputs(batches),
             model=engine,

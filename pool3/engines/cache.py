@@ -1,19 +1,24 @@
-"""The engines of this process: each model is loaded once and shared by its tasks and threads."""
+"""The engines of this process: each graph is loaded once and shared by its tasks and threads.
+
+Engines are shared by the digest of their graph, not by a ``model_id``, which a file may claim.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 
 from pool3.engines.choice import AUTO
 from pool3.engines.engine import Engine
 from pool3.engines.load import load_engine
+from pool3.errors import ModelError
 
 _Key = tuple[str, str, str]
 
 
 class _Cache:
-    """Engines by model, name and precision, and the number of loads."""
+    """Engines by graph, name and precision, and the number of loads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,29 +40,41 @@ _cache = _Cache()
 
 
 def cached_engine(
-    model_id: str,
+    graph_sha256: str,
     graph: Callable[[], bytes],
     *,
     name: str = AUTO,
     precision: str = AUTO,
     threads: int,
 ) -> Engine:
-    """Return the engine of this process for a model; the first call loads it.
+    """Return the engine of this process for a graph; the first call loads it.
 
     Parameters
     ----------
-    model_id
-        The id of the model; with `name` and `precision`, the key of the cache.
+    graph_sha256
+        The SHA-256 of the graph; with `name` and `precision`, the key of the cache.
     graph
         Returns the bytes of the graph; called only if the engine is not loaded yet.
     name, precision, threads
         As in `load_engine`; `threads` has an effect on the first call only.
+
+    Raises
+    ------
+    ModelError
+        If the graph has another digest.
     """
 
     def load() -> Engine:
-        return load_engine(graph(), name=name, precision=precision, threads=threads)
+        data = graph()
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != graph_sha256:
+            raise ModelError(
+                f"expected a graph with SHA-256 {graph_sha256}, found {actual}: its model was "
+                "replaced; start again"
+            )
+        return load_engine(data, name=name, precision=precision, threads=threads)
 
-    return _cache.get((model_id, name, precision), load)
+    return _cache.get((graph_sha256, name, precision), load)
 
 
 def loads() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,17 +20,29 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from pool3 import storage
-from pool3.errors import ModelError, NotFound, UsageError
+from pool3.errors import CacheFull, ModelError, NotFound, UsageError
 from pool3.images.decode import RESIZES
 from pool3.models import inception
 from pool3.models.graph.freeze import FEATURES, frozen_graph
 from pool3.models.graph.graphdef import check_ops
+from pool3.models.identity import (
+    is_digest,
+    is_size,
+    model_id_of,
+    require_same_weights,
+    require_sizes,
+)
 
 FORMAT_VERSION = 2
 """Version 2 added ``variant``; a directory of version 1 has the standard variant."""
 READABLE = (1, 2)
 RESIZE = "pil-bilinear"
 """How pictures are resized to the input size, one of `pool3.images.decode.RESIZES`."""
+
+MAX_INPUT_SIZE = 4096
+MAX_FEATURE_DIMENSION = 1 << 16
+_MAX_FILE_BYTES = 4 << 30
+_MAX_JSON_BYTES = 1 << 20
 
 _GRAPH, _WEIGHTS, _JSON = "graph.pb", "weights.safetensors", "model.json"
 _FIELDS: dict[str, type] = {
@@ -42,29 +55,44 @@ _FIELDS: dict[str, type] = {
     "notes": list,
     "files": dict,
 }
+_CHECKED = ("model_id", "feature_dimension", "feature_node", "input_size", "resize")
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 
-def model_id_of(
-    tensors: Tensors,
-    *,
-    feature_node: str,
-    resize: str,
-    input_size: int,
-    variant: inception.Variant = inception.STANDARD,
-) -> str:
-    """Return the id of a model, a hash of its content: 64 hexadecimal digits.
+@dataclass(frozen=True)
+class _StoredFiles:
+    """The files of a directory as its ``model.json`` lists them."""
 
-    It does not depend on the engine, the precision, the file format or the source of the weights.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].shape}\n".encode())
-        digest.update(tensors[name].astype("<f4", copy=False).tobytes())
-    digest.update(f"{feature_node} {resize} {input_size}\n".encode())
-    if variant != inception.STANDARD:
-        digest.update(f"{variant.last_pool} {variant.divisor} {variant.offset}\n".encode())
-    return digest.hexdigest()
+    uri: str
+    entries: Mapping[str, Any]
+
+    def check_of(self, model: ModelDirectory) -> str:
+        """Return the key of the check of a model: all that its result depends on."""
+        fields = {name: getattr(model, name) for name in _CHECKED}
+        digests = [self._entry(name)["sha256"] for name in (_GRAPH, _WEIGHTS)]
+        return json.dumps(["model", fields, model.variant.as_json(), digests], sort_keys=True)
+
+    def read(self, name: str) -> bytes:
+        """Read a file and verify its digest."""
+        return storage.verified_bytes(storage.join(self.uri, name), **self._entry(name))
+
+    def verify(self, name: str) -> str:
+        """Verify the digest of a file, which is not read if that was done before; return it."""
+        entry = self._entry(name)
+        storage.verified_file(storage.join(self.uri, name), **entry).close()
+        return str(entry["sha256"])
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        entry = self.entries.get(name)
+        if (
+            not isinstance(entry, dict)
+            or not is_digest(entry.get("sha256"))
+            or not is_size(entry.get("bytes"), _MAX_FILE_BYTES)
+        ):
+            raise ModelError(
+                f"expected the sha256 and bytes of {name} in {_JSON} of {self.uri}, found {entry!r}"
+            )
+        return {"sha256": entry["sha256"], "size": entry["bytes"]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +129,7 @@ class ModelDirectory:
     variant: inception.Variant = inception.STANDARD
     _read_graph: Callable[[], bytes] = field(repr=False, compare=False)
     _read_weights: Callable[[], bytes] = field(repr=False, compare=False)
+    _files: _StoredFiles | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def graph(self) -> bytes:
@@ -109,13 +138,50 @@ class ModelDirectory:
         Raises
         ------
         ModelError
-            If it has an op that is not allowed.
+            If it has an op that is not allowed, or the model is not what ``model.json`` says.
         StorageError
             If it cannot be read or does not match ``model.json``.
         """
         graph = self._read_graph()
         check_ops(graph)
+        self._require_consistent(graph)
         return graph
+
+    @cached_property
+    def graph_sha256(self) -> str:
+        """The SHA-256 of the graph, by which engines are shared; raises as `graph`.
+
+        The graph of a directory that was checked before is not read for it.
+        """
+        if self._files is not None and storage.is_remembered(self._files.check_of(self)):
+            with suppress(CacheFull):
+                return self._files.verify(_GRAPH)
+        return hashlib.sha256(self.graph).hexdigest()
+
+    def _require_consistent(self, graph: bytes) -> None:
+        """Check a directory's id, graph and sizes, unless files of this content were checked."""
+        if self._files is None:
+            return
+        check = self._files.check_of(self)
+        if storage.is_remembered(check):
+            return
+        where, tensors = self._files.uri, self.tensors()
+        variant, size = self.variant, self.input_size
+        actual = model_id_of(
+            tensors,
+            feature_node=self.feature_node,
+            resize=self.resize,
+            input_size=size,
+            variant=variant,
+        )
+        if actual != self.model_id:
+            raise ModelError(
+                f"expected the weights of model {self.model_id} in {where}, as its {_JSON} says, "
+                f"found those of model {actual}; import the model again from its weights"
+            )
+        require_sizes(graph, where=where, input_size=size, feature_dimension=self.feature_dimension)
+        require_same_weights(graph, tensors, where=where, variant=variant, input_size=size)
+        storage.remember(check)
 
     def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
         """Read the weights (batch norms not folded) by canonical name, float32.
@@ -215,12 +281,13 @@ def read_model(uri: str) -> ModelDirectory:
     """
     uri = storage.canonical_uri(uri)
     fields = _read_fields(uri)
-    files = fields.pop("files")
+    files = _StoredFiles(uri, fields.pop("files"))
     fields["notes"] = tuple(fields["notes"])
     return ModelDirectory(
         **fields,
-        _read_graph=lambda: _read_verified(uri, files, _GRAPH),
-        _read_weights=lambda: _read_verified(uri, files, _WEIGHTS),
+        _read_graph=lambda: files.read(_GRAPH),
+        _read_weights=lambda: files.read(_WEIGHTS),
+        _files=files,
     )
 
 
@@ -233,13 +300,17 @@ def copy_model(source_uri: str, target_uri: str) -> None:
 def _read_fields(uri: str) -> dict[str, Any]:
     json_uri = storage.join(uri, _JSON)
     try:
-        fields = json.loads(storage.fetch(json_uri))
+        fields = json.loads(storage.fetch(json_uri, max_bytes=_MAX_JSON_BYTES))
     except NotFound as error:
         raise ModelError(
             f"expected a model directory with a {_JSON}, found none in {uri}"
         ) from error
     except ValueError as error:
         raise ModelError(f"expected JSON in {json_uri}, found none: {error}") from error
+    except RecursionError:
+        raise ModelError(
+            f"expected a flat JSON object in {json_uri}, found one that is nested too deeply"
+        ) from None
     version = fields.get("format_version") if isinstance(fields, dict) else None
     if version not in READABLE:
         raise ModelError(
@@ -249,10 +320,35 @@ def _read_fields(uri: str) -> dict[str, Any]:
     for name, kind in _FIELDS.items():
         if not isinstance(fields.get(name), kind):
             raise ModelError(
-                f"expected {name!r} in {json_uri} to be {kind.__name__}, found {fields.get(name)!r}"
+                f"expected {name!r} in {json_uri} to be {kind.__name__}, "
+                f"found {fields.get(name)!r:.200}"
             )
+    _require_valid(fields, json_uri)
     variant = _variant_of(fields, json_uri)
     return {name: fields[name] for name in _FIELDS} | {"variant": variant}
+
+
+def _require_valid(fields: dict[str, Any], json_uri: str) -> None:
+    """Check the values of the fields, whose types are right."""
+    expected = {
+        "model_id": (is_digest(fields["model_id"]), "64 lower-case hexadecimal digits"),
+        "feature_dimension": (
+            is_size(fields["feature_dimension"], MAX_FEATURE_DIMENSION),
+            f"1 to {MAX_FEATURE_DIMENSION}",
+        ),
+        "feature_node": (fields["feature_node"] == FEATURES, repr(FEATURES)),
+        "input_size": (is_size(fields["input_size"], MAX_INPUT_SIZE), f"1 to {MAX_INPUT_SIZE}"),
+        "resize": (
+            fields["resize"] in RESIZES,
+            f"{' or '.join(RESIZES)} (a newer release of pool3 may have others)",
+        ),
+        "notes": (all(isinstance(note, str) for note in fields["notes"]), "sentences"),
+    }
+    for name, (valid, text) in expected.items():
+        if not valid:
+            raise ModelError(
+                f"expected {name!r} in {json_uri} to be {text}, found {fields[name]!r:.200}"
+            )
 
 
 def _variant_of(fields: dict[str, Any], json_uri: str) -> inception.Variant:
@@ -260,7 +356,7 @@ def _variant_of(fields: dict[str, Any], json_uri: str) -> inception.Variant:
         return inception.STANDARD
     try:
         return inception.Variant.from_json(fields["variant"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"expected the variant of the network in {json_uri}: {error!r}") from error
 
 
@@ -291,13 +387,4 @@ def with_resize(model: ModelDirectory, resize: str) -> ModelDirectory:
         resize=resize,
         variant=model.variant,
         input_size=model.input_size,
-    )
-
-
-def _read_verified(uri: str, files: dict[str, Any], name: str) -> bytes:
-    entry = files.get(name)
-    if not isinstance(entry, dict) or not {"sha256", "bytes"} <= entry.keys():
-        raise ModelError(f"expected the sha256 and bytes of {name} in {_JSON} of {uri}, found none")
-    return storage.verified_bytes(
-        storage.join(uri, name), sha256=entry["sha256"], size=entry["bytes"]
     )

@@ -9,6 +9,7 @@ Reference: Szegedy et al., "Rethinking the Inception Architecture for Computer V
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -249,7 +250,8 @@ class Variant:
     def __post_init__(self) -> None:
         is_pool = self.last_pool in ("average_pool", "max_pool")
         lengths = {len(self.divisor), len(self.offset)}
-        if not is_pool or not lengths <= {1, 3} or 0 in self.divisor:
+        finite = all(math.isfinite(number) for number in (*self.divisor, *self.offset))
+        if not is_pool or not lengths <= {1, 3} or 0 in self.divisor or not finite:
             raise ValueError(f"not a variant of Inception-v3: {self}")
 
     @property
@@ -259,6 +261,10 @@ class Variant:
             replace(layer, kind=self.last_pool) if layer.name == LAST_POOL else layer
             for layer in LAYERS
         )
+
+    def id_text(self) -> str:
+        """Return what the id of a model includes of its variant."""
+        return f"{self.last_pool} {self.divisor} {self.offset}\n"
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for ``model.json``."""

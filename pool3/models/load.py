@@ -43,7 +43,8 @@ def load_model(
     UsageError
         If it is none of these or is not available.
     ModelError
-        If it does not contain Inception-v3.
+        If it does not contain Inception-v3, or a model directory is not what its ``model.json``
+        says.
     """
     if resize is not None and resize not in RESIZES:
         raise UsageError(f"expected a resize of {', '.join(RESIZES)}, found {resize!r}")
@@ -82,7 +83,9 @@ def _load(source: str, input_tensor: str | None, output_tensor: str | None) -> M
 def _load_directory(source: str, uri: str) -> ModelDirectory:
     """Load a model directory, a SavedModel, or a checkpoint with an index and data files."""
     if is_model(uri):
-        return read_model(uri)
+        model = read_model(uri)
+        _ = model.graph_sha256  # checks that the model is what its model.json says
+        return model
     if storage.exists(storage.join(uri, "saved_model.pb")):
         prefix = storage.join(uri, "variables", "variables")
     else:

@@ -91,7 +91,7 @@ class PictureModel:
         # themselves at 0.08 of the second distance at worst under angular, at 0.28 under euclidean;
         # in proportion that is 0.06 at the limit of 0.05 that automatic precision keeps to.
         engine = cached_engine(
-            model.model_id,
+            model.graph_sha256,
             lambda: model.graph,
             precision="float32",
             threads=len(os.sched_getaffinity(0)),

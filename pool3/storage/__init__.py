@@ -7,7 +7,13 @@ from the environment and the usual provider chains, never from a uri. Writes are
 tables are in `pool3.storage.tables`.
 """
 
-from pool3.storage.cache import PinnedFile, verified_bytes, verified_file
+from pool3.storage.cache import (
+    PinnedFile,
+    is_remembered,
+    remember,
+    verified_bytes,
+    verified_file,
+)
 from pool3.storage.cache_room import cache_limit
 from pool3.storage.objects import (
     StoredObject,
@@ -33,6 +39,7 @@ __all__ = [
     "fetch_ranges",
     "is_directory",
     "is_local",
+    "is_remembered",
     "join",
     "list_objects",
     "name_of",
@@ -40,6 +47,7 @@ __all__ = [
     "put",
     "put_file",
     "put_if_absent",
+    "remember",
     "verified_bytes",
     "verified_file",
 ]

@@ -127,12 +127,30 @@ def _verified_in_place(path: Path, sha256: str, size: int) -> Path:
         raise NotFound(f"there is no file {path}") from error
     _require(path, "bytes", str(size), str(status.st_size))
     key = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\0{sha256}"
-    marker = cache_directory() / "verified" / hashlib.sha256(key.encode()).hexdigest()
-    if not marker.exists():
+    if not is_remembered(key):
         with path.open("rb") as file:
             _require(path, "SHA-256", sha256, hashlib.file_digest(file, "sha256").hexdigest())
-        _remember(marker)
+        remember(key)
     return path
+
+
+def is_remembered(key: str) -> bool:
+    """Return whether a check was remembered on this machine; `key` is all that it depends on."""
+    return _marker(key).exists()
+
+
+def remember(key: str) -> None:
+    """Remember that a check succeeded, see `is_remembered`."""
+    marker = _marker(key)
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError:
+        return  # with a read-only cache folder the check is only made again the next time
+
+
+def _marker(key: str) -> Path:
+    return cache_directory() / "verified" / hashlib.sha256(key.encode()).hexdigest()
 
 
 def _require(where: Path | str, what: str, expected: str, actual: str) -> None:
@@ -142,14 +160,6 @@ def _require(where: Path | str, what: str, expected: str, actual: str) -> None:
             f"expected {what} {expected}, found {actual} in {where}: the file is damaged or was "
             "replaced; restore it or build the index again",
         )
-
-
-def _remember(marker: Path) -> None:
-    try:
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
-    except OSError:
-        return  # with a read-only cache folder the file is only read again the next time
 
 
 def _pinned(path: Path, size: int) -> PinnedFile | None:

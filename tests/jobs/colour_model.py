@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save
 
 from pool3.models.graph.graphdef import GraphWriter, Shape
+from pool3.models.identity import model_id_of
 
 SIDE = 8
 _FLOAT = np.dtype(np.float32)
@@ -28,13 +30,25 @@ def colour_graph(*, also: str | None = None) -> bytes:
     return writer.serialise()
 
 
+def weights_of(name: str) -> dict[str, np.ndarray]:
+    """Weights that nothing computes with; they give each name an id of its own."""
+    return {name: np.ones(1, np.float32)}
+
+
+def colour_model_id(name: str) -> str:
+    """The id of the model that `write_model` writes."""
+    return model_id_of(
+        weights_of(name), feature_node="features", resize="pil-bilinear", input_size=SIDE
+    )
+
+
 def write_model(folder: Path, graph: bytes, name: str) -> Path:
     """Write a model directory around a graph."""
     folder.mkdir(parents=True)
-    contents = {"graph.pb": graph, "weights.safetensors": b"\x02\0\0\0\0\0\0\0{}"}
+    contents = {"graph.pb": graph, "weights.safetensors": save(weights_of(name))}
     facts = {
         "format_version": 1,
-        "model_id": hashlib.sha256(name.encode()).hexdigest(),
+        "model_id": colour_model_id(name),
         "feature_dimension": 3,
         "feature_node": "features",
         "input_size": SIDE,

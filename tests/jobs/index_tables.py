@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,11 +15,11 @@ import pyarrow.parquet as pq
 from pool3.features.schema import feature_schema
 from pool3.features.table import own_table
 from pool3.storage.tables import TableFile, commit
-from tests.jobs.colour_model import colour_graph, write_model
+from tests.jobs.colour_model import colour_graph, colour_model_id, write_model
 
 META = pa.struct([pa.field("label", pa.string())])
 SCHEMA = feature_schema(META)
-MODEL_ID = hashlib.sha256(b"colours").hexdigest()
+MODEL_ID = colour_model_id("colours")
 
 
 class LakeTable:

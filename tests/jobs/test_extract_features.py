@@ -56,7 +56,7 @@ def test_a_worker_loads_the_model_once_however_many_tasks_it_runs(
     (tmp_path / "photos").mkdir()
     for number in range(150):
         Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
-    model = str(write_model(tmp_path / "model", colour_graph(), "counted colours"))
+    model = str(write_model(tmp_path / "model", colour_graph(also="Identity"), "counted colours"))
     monkeypatch.setattr(layout, "FEWEST_PICTURES", 10)
     report = run(
         spark,

@@ -39,7 +39,7 @@ def test_a_source_becomes_a_model_directory(
     [
         (["--source", "seeded"], "--output"),
         (["--source", "seeded", "--resize", "nearest"], "tf1-bilinear, found 'nearest'"),
-        (["--source", "seeded", "--input-tensor", "x:0"], "in a frozen graph alone"),
+        (["--source", "seeded", "--input-tensor", "x:0"], "only for a frozen graph"),
         (["--source", "/no/such/file.pb"], "found no file or folder '/no/such/file.pb'"),
         (["--source", __file__], "something that begins with"),
     ],

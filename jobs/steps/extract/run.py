@@ -95,6 +95,7 @@ def _settings(
         table_uri=config.output_uri,
         run_id=run_id,
         model_id=work.model.model_id,
+        graph_sha256=work.model.graph_sha256,
         dimension=work.model.feature_dimension,
         schema=work.schema,
         input_size=work.model.input_size,

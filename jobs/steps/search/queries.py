@@ -82,6 +82,7 @@ def _picture_queries(
         raise InvalidIndex(f"{uri} must hold the model {manifest.model_id}; found {model.model_id}")
     settings = QueryModel(
         model_id=model.model_id,
+        graph_sha256=model.graph_sha256,
         dimension=manifest.dimension,
         metric=manifest.metric,
         input_size=model.input_size,

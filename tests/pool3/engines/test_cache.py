@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,26 +11,40 @@ from pool3.errors import ModelError
 from tests.pool3.engines.mean_colour import mean_colour_graph
 
 
-def test_a_model_is_loaded_once_however_many_ask() -> None:
-    model_id, before, graphs = uuid.uuid4().hex, loads(), []
+def unique_graph() -> tuple[str, bytes]:
+    """A graph that no other test has loaded, and its digest."""
+    graph = mean_colour_graph(axes=f"axes_{uuid.uuid4().hex}")
+    return hashlib.sha256(graph).hexdigest(), graph
 
-    def graph() -> bytes:
-        graphs.append(1)
-        return mean_colour_graph()
+
+def test_a_graph_is_loaded_once_by_many_threads() -> None:
+    (digest, graph), before, reads = unique_graph(), loads(), []
+
+    def read() -> bytes:
+        reads.append(1)
+        return graph
 
     with ThreadPoolExecutor(8) as pool:
-        engines = list(pool.map(lambda _: cached_engine(model_id, graph, threads=1), range(32)))
+        engines = list(pool.map(lambda _: cached_engine(digest, read, threads=1), range(32)))
     assert len(set(map(id, engines))) == 1
-    assert (loads() - before, len(graphs)) == (1, 1)
-    assert cached_engine(uuid.uuid4().hex, graph, threads=1) is not engines[0]
+    assert (loads() - before, len(reads)) == (1, 1)
+    other, other_graph = unique_graph()
+    assert cached_engine(other, lambda: other_graph, threads=1) is not engines[0]
     assert loads() - before == 2
 
 
+def test_a_graph_with_another_digest_is_refused() -> None:
+    (digest, _), (actual, graph), before = unique_graph(), unique_graph(), loads()
+    with pytest.raises(ModelError, match=f"{digest}, found {actual}"):
+        cached_engine(digest, lambda: graph, threads=1)
+    assert loads() == before
+
+
 def test_engines_and_precisions_are_kept_apart_and_auto_is_one_of_them() -> None:
-    model_id, before = uuid.uuid4().hex, loads()
+    (digest, graph), before = unique_graph(), loads()
 
     def get(**options: str) -> Engine:
-        return cached_engine(model_id, mean_colour_graph, threads=1, **options)
+        return cached_engine(digest, lambda: graph, threads=1, **options)
 
     first = get()
     assert get(name=first.name, precision=first.precision) is first
@@ -42,8 +57,12 @@ def test_engines_and_precisions_are_kept_apart_and_auto_is_one_of_them() -> None
 
 
 def test_a_load_that_fails_is_tried_again() -> None:
-    model_id, before = uuid.uuid4().hex, loads()
+    (digest, graph), before = unique_graph(), loads()
+
+    def unreadable() -> bytes:
+        raise ModelError("it cannot be read")
+
     with pytest.raises(ModelError):
-        cached_engine(model_id, lambda: b"broken", threads=1)
+        cached_engine(digest, unreadable, threads=1)
     assert loads() == before
-    assert cached_engine(model_id, mean_colour_graph, threads=1) is not None
+    assert cached_engine(digest, lambda: graph, threads=1) is not None

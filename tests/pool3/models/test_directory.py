@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pool3.models.directory
+from pool3 import storage
 from pool3.engines import load_engine
 from pool3.errors import ModelError, Pool3Error, UsageError
 from pool3.models import ModelDirectory, copy_model, inception, load_model, read_model
-from pool3.models.directory import model_from_tensors, model_id_of
+from pool3.models.directory import model_from_tensors
+from pool3.models.identity import model_id_of
 from pool3.models.inception import Variant
 
 
@@ -77,7 +82,23 @@ def test_a_missing_file_is_named(small: Path) -> None:
         ({"format_version": 3}, "format_version 1 or 2"),
         ({"variant": None}, "variant"),
         ({"variant": {"last_pool": "conv"}}, "variant"),
+        (
+            {"variant": {"last_pool": "max_pool", "divisor": [float("nan")], "offset": [0]}},
+            "variant",
+        ),
+        ({"variant": {"last_pool": "max_pool", "divisor": [10**400], "offset": [0]}}, "variant"),
         ({"model_id": 5}, "model_id"),
+        ({"model_id": "../../elsewhere"}, "model_id.*64 lower-case hexadecimal digits"),
+        ({"input_size": 10**6}, "input_size.*1 to 4096, found 1000000"),
+        ({"input_size": 0}, "input_size"),
+        ({"input_size": -1}, "input_size.*found -1"),
+        ({"input_size": True}, "input_size"),
+        ({"feature_dimension": -1}, "feature_dimension"),
+        ({"feature_dimension": 10**9}, "feature_dimension"),
+        ({"feature_node": "pictures"}, "feature_node.*'features', found 'pictures'"),
+        ({"resize": "nearest"}, "resize.*pil-bilinear.*found 'nearest'"),
+        ({"resize": ""}, "resize"),
+        ({"notes": [[]]}, "notes"),
         ({"feature_dimension": "2048"}, "feature_dimension"),
         ({"notes": None}, "notes"),
         ({"files": []}, "files"),
@@ -88,6 +109,100 @@ def test_damaged_facts_are_named(small: Path, change: dict[str, object], named: 
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ModelError, match=named):
         read_model(str(small))
+
+
+@pytest.mark.parametrize("nested", ["[" * 100_000, '{"a":' * 100_000])
+def test_deeply_nested_json_is_refused_in_one_sentence(small: Path, nested: str) -> None:
+    (small / "model.json").write_text(nested)
+    with pytest.raises(ModelError, match=r"model\.json, found one that is nested") as caught:
+        read_model(str(small))
+    assert len(str(caught.value)) < 300 + len(str(small))
+
+
+OTHER_ID = "5" * 64
+
+
+@pytest.fixture
+def liar(directory: Path, tmp_path: Path) -> Callable[..., str]:
+    """Write a copy of the directory whose model.json, or whose graph, says something else."""
+
+    def write(*, graph: bytes | None = None, **change: object) -> str:
+        folder = tmp_path / "liar"
+        folder.mkdir()
+        for path in directory.iterdir():
+            (folder / path.name).symlink_to(path)
+        fields = json.loads((directory / "model.json").read_text()) | change
+        if graph is not None:
+            (folder / "graph.pb").unlink()
+            (folder / "graph.pb").write_bytes(graph)
+            digest = hashlib.sha256(graph).hexdigest()
+            fields["files"]["graph.pb"] = {"bytes": len(graph), "sha256": digest}
+        (folder / "model.json").unlink()
+        (folder / "model.json").write_text(json.dumps(fields))
+        return str(folder)
+
+    return write
+
+
+def test_an_id_that_is_not_that_of_the_weights_is_refused(
+    liar: Callable[..., str], seeded: ModelDirectory
+) -> None:
+    folder = liar(model_id=OTHER_ID)
+    for use in (lambda: read_model(folder).graph, lambda: read_model(folder).graph_sha256):
+        with pytest.raises(ModelError, match=f"{OTHER_ID} in .*liar.* of model {seeded.model_id}"):
+            use()
+    with pytest.raises(ModelError, match=OTHER_ID):
+        load_model(folder)
+    with pytest.raises(ModelError, match=OTHER_ID):
+        copy_model(folder, f"{folder}-copy")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"resize": "tf1-bilinear"}, "of model [0-9a-f]{64}"),
+        (
+            {"variant": {"last_pool": "average_pool", "divisor": [128.0], "offset": [1.0]}},
+            "of model [0-9a-f]{64}",
+        ),
+        ({"feature_dimension": 1024}, "feature_dimension 1024 .* found 2048"),
+    ],
+)
+def test_other_lies_about_weights_and_graph_are_refused(
+    liar: Callable[..., str], change: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ModelError, match=named):
+        load_model(liar(**change))
+
+
+def test_an_input_size_that_the_graph_does_not_have_is_refused(
+    liar: Callable[..., str], tensors: dict[str, np.ndarray]
+) -> None:
+    other = model_from_tensors(tensors, source="a test", input_size=150)
+    folder = liar(input_size=150, model_id=other.model_id)
+    with pytest.raises(ModelError, match=r"input_size 150 .* found \[299, 299\]"):
+        load_model(folder)
+
+
+def test_a_graph_of_other_weights_is_refused(
+    liar: Callable[..., str], tensors: dict[str, np.ndarray]
+) -> None:
+    name = "Conv2d_1a_3x3/beta"
+    other = model_from_tensors(tensors | {name: tensors[name] + 1}, source="a test")
+    with pytest.raises(ModelError, match=r"graph in .*liar.* the weights beside it, found another"):
+        load_model(liar(graph=other.graph))
+
+
+def test_a_model_is_hashed_once(
+    directory: Path, seeded: ModelDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = hashlib.sha256(seeded.graph).hexdigest()
+    assert read_model(str(directory)).graph_sha256 == seeded.graph_sha256 == expected
+    monkeypatch.setattr(pool3.models.directory, "model_id_of", None)
+    monkeypatch.setattr(ModelDirectory, "tensors", None)
+    assert read_model(str(directory)).graph == seeded.graph
+    monkeypatch.setattr(storage, "verified_bytes", None)
+    assert read_model(str(directory)).graph_sha256 == expected
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff"])

@@ -10,7 +10,7 @@ from PIL import Image
 import pool3
 import pool3.search.pictures
 from pool3.engines import load_engine, loads
-from pool3.errors import InvalidIndex, UsageError
+from pool3.errors import InvalidIndex, ModelError, UsageError
 from pool3.images.decode import decode_resized
 from pool3.models import load_model
 
@@ -22,6 +22,7 @@ class FakeModel:
     input_size = 8
     resize = "pil-bilinear"
     graph = b"a graph"
+    graph_sha256 = "of the graph"
 
     @staticmethod
     def engine(pictures):
@@ -124,6 +125,20 @@ def test_another_model_in_its_place_is_refused(picture_index, pictures, monkeypa
     monkeypatch.setattr(FakeModel, "model_id", "another")
     with pytest.raises(InvalidIndex, match="must hold the model mean-colour; found another"):
         picture_index.search(pictures["red"])
+
+
+def test_a_copy_that_claims_the_id_of_the_index_is_refused(make_index, pictures):
+    claimed = "5" * 64
+    directory = make_index(
+        np.ones((3, 2048), np.float32), ids=list("abc"), model=(claimed, f"models/{claimed}")
+    )
+    copy = directory / "models" / claimed
+    model = load_model("seeded")
+    model.write(str(copy))
+    path = copy / "model.json"
+    path.write_text(path.read_text().replace(model.model_id, claimed))
+    with pytest.raises(ModelError, match=f"{claimed} in {copy}, .* of model {model.model_id}"):
+        pool3.open(directory).search(pictures["red"])
 
 
 def test_the_real_model_from_the_index_s_own_copy(make_index, tmp_path):
