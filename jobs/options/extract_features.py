@@ -46,6 +46,7 @@ class ExtractConfig:
     glob: str | None = None
     input_table: str | None = None
     input_columns: str | None = None
+    csv_escape: str | None = None
     uri_column: str | None = None
     id_column: str | None = None
     id_from: str | None = None
@@ -128,6 +129,7 @@ class ExtractConfig:
             glob=self.glob,
             input_table=self.input_table,
             csv_columns=() if names is None else tuple(map(str.strip, names.split(","))),
+            csv_escape=self.csv_escape,
             uri_column=self.uri_column,
             id_column=self.id_column,
             id_from=self.id_from,
@@ -234,6 +236,12 @@ def _add_table_options(inputs: argparse._ArgumentGroup) -> None:
         "--input-columns",
         metavar="NAME,…",
         help="the columns of CSV files that have no header line, in their order",
+    )
+    inputs.add_argument(
+        "--csv-escape",
+        metavar="CHARACTER",
+        help="the character before a quote in CSV files, '\\' where Spark wrote them (default: "
+        "quotes are doubled)",
     )
     for role, what in (
         ("uri", "the uri of each picture"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections import Counter
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from pool3 import storage
 from pool3.errors import UsageError
 
 _RELATIVE = "relative:"
+_ESCAPES = frozenset(string.punctuation) - set(',"')
 _COLUMNS = ("uri", "id", "content", "size", "etag", "modified")
 
 
@@ -27,6 +29,9 @@ class InputOptions:
         A table of Spark's catalog, instead of `inputs`.
     csv_columns
         The columns of CSV files that have no header line, in their order.
+    csv_escape
+        The character before a quote in CSV files, a backslash in those that Spark writes; None
+        where quotes are doubled.
     uri_column, content_column
         The column with the uri of each picture, or with its bytes.
     id_column, id_from
@@ -49,6 +54,7 @@ class InputOptions:
     glob: str | None = None
     input_table: str | None = None
     csv_columns: tuple[str, ...] = ()
+    csv_escape: str | None = None
     uri_column: str | None = None
     id_column: str | None = None
     id_from: str | None = None
@@ -109,6 +115,7 @@ class InputOptions:
             ("--input-where", self.where),
             ("--allow-uri", self.allow_uri),
             ("--input-columns", self.csv_columns),
+            ("--csv-escape", self.csv_escape),
         ):
             if value:
                 raise UsageError(
@@ -146,7 +153,7 @@ class InputOptions:
             raise UsageError("expected --uri-column with --id-from, found none; name the column")
         if self.input_table is not None and self.glob is not None:
             raise UsageError("expected --glob with --input, found --input-table; omit --glob")
-        self._check_csv_columns()
+        self._check_csv()
         for column, count in Counter(self.columns().values()).items():
             if count > 1:
                 raise UsageError(
@@ -154,10 +161,20 @@ class InputOptions:
                     "times; name each column once"
                 )
 
-    def _check_csv_columns(self) -> None:
-        if self.csv_columns and self.input_table is not None:
+    def _check_csv(self) -> None:
+        for option, value in (
+            ("--input-columns", self.csv_columns),
+            ("--csv-escape", self.csv_escape),
+        ):
+            if value and self.input_table is not None:
+                raise UsageError(
+                    f"expected {option} with --input, found --input-table; omit {option}"
+                )
+        escape = self.csv_escape
+        if escape is not None and (len(escape) != 1 or escape not in _ESCAPES):
             raise UsageError(
-                "expected --input-columns with --input, found --input-table; omit --input-columns"
+                f"expected one character of ASCII punctuation in --csv-escape, found {escape!r}; "
+                "name the one before quotes, or omit the option where quotes are doubled"
             )
         for column, count in Counter(self.csv_columns).items():
             if count > 1 or not column:

@@ -6,7 +6,7 @@ types, so each of its columns is text; inference would read 00123 as 123.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -14,13 +14,19 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
-from pyarrow import types
 
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.inputs.rows import POSITIONS_PER_FILE
 from pool3.inputs.s3_inventory import URI, with_uris
-from pool3.inputs.table_files import CSV, PARQUET, Share
+from pool3.inputs.table_files import CSV, JSON_LINES, PARQUET, Share
+from pool3.inputs.text_streams import (
+    has_untyped,
+    require_utf8,
+    unescaped,
+    with_later_types,
+    with_text_for_untyped,
+)
 from pool3.inputs.types import cast
 
 _BATCH_BYTES = 8 << 20
@@ -32,8 +38,16 @@ _COMPRESSION = {"gz": "gzip", "zst": "zstd", "bz2": "bz2"}
 PlacedBatch = tuple[int, pa.RecordBatch]
 
 
-def share_schema(share: Share) -> pa.Schema:
+def share_schema(share: Share, *others: Share) -> pa.Schema:
     """Return the columns of a share's file, and those from its folder names or its log.
+
+    Parameters
+    ----------
+    share
+        The share.
+    others
+        More shares of the table; a JSON field without any value in the file of `share` has the type
+        that it has there.
 
     Raises
     ------
@@ -47,22 +61,22 @@ def share_schema(share: Share) -> pa.Schema:
             names = _csv_reader(share, source, None).schema.names
             schema = pa.schema([(name, pa.string()) for name in names])
         else:
-            inferred = pa_json.open_json(source, read_options=_json_block()).schema
-            schema = pa.schema([(field.name, _without_times(field.type)) for field in inferred])
+            schema = pa_json.open_json(source, read_options=_json_block()).schema
+    if share.format == JSON_LINES:
+        schema = _typed(schema, [share, *others])
     added = [*share.constants, *([URI] if share.is_inventory else [])]
     fields = [pa.field(name, pa.string()) for name in added if name not in schema.names]
     return pa.schema([*schema, *fields])
 
 
-def _without_times(kind: pa.DataType) -> pa.DataType:
-    """Replace inferred times by text: JSON has no times, and a line with other text would fail."""
-    if types.is_timestamp(kind):
-        return pa.string()
-    if types.is_list(kind):
-        return pa.list_(_without_times(kind.value_type))
-    if types.is_struct(kind):
-        return pa.struct([(field.name, _without_times(field.type)) for field in kind])
-    return kind
+def _typed(schema: pa.Schema, shares: Sequence[Share]) -> pa.Schema:
+    """Return the schema of JSON's first lines with types for fields that have no value there."""
+    for share in shares:
+        if not has_untyped(schema):
+            break
+        with opened(share) as source:
+            schema = with_later_types(schema, source, _BLOCK_BYTES)
+    return pa.schema([(field.name, with_text_for_untyped(field.type)) for field in schema])
 
 
 def read_share(share: Share, schema: pa.Schema, carried: pa.Schema) -> Iterator[PlacedBatch]:
@@ -100,6 +114,8 @@ def opened(share: Share) -> Iterator[BinaryIO]:
             if suffix in _COMPRESSION:
                 yield pa.CompressedInputStream(source, _COMPRESSION[suffix])
             else:
+                if share.format != PARQUET:
+                    require_utf8(source)
                 yield source
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -167,12 +183,11 @@ def _csv_reader(
 ) -> pa_csv.CSVStreamingReader:
     suffixes = share.file.lower().split(".")[-2:]
     names = [] if schema is None else schema.names
+    delimiter = "\t" if "tsv" in suffixes else ","
     return pa_csv.open_csv(
-        source,
+        unescaped(source, share.escape, delimiter) if share.escape else source,
         read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=list(share.columns)),
-        parse_options=pa_csv.ParseOptions(
-            delimiter="\t" if "tsv" in suffixes else ",", newlines_in_values=True
-        ),
+        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
             null_values=[""],

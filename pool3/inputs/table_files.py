@@ -59,6 +59,8 @@ class Share:
         Values of columns that are in the table's log or folder names and not in the file.
     columns
         Column names of a CSV file without a header.
+    escape
+        The character before a quote in CSV, None where quotes are doubled.
     is_inventory
         Whether the rows are those of an S3 Inventory, which has buckets and keys instead of uris.
     """
@@ -71,6 +73,7 @@ class Share:
     n_splits: int = 1
     constants: Mapping[str, str | None] = field(default_factory=dict)
     columns: Sequence[str] = ()
+    escape: str | None = None
     is_inventory: bool = False
 
     def to_json(self) -> str:
@@ -98,7 +101,12 @@ class TableInput:
 
 
 def table_input(
-    where: str, *, glob: str | None, first_number: int, csv_columns: Sequence[str] = ()
+    where: str,
+    *,
+    glob: str | None,
+    first_number: int,
+    csv_columns: Sequence[str] = (),
+    csv_escape: str | None = None,
 ) -> TableInput:
     """Find the files of a table of inputs.
 
@@ -113,6 +121,8 @@ def table_input(
         Number of the table's first file among all files of the input.
     csv_columns
         Column names of CSV files without a header.
+    csv_escape
+        The character before a quote in CSV files, None where quotes are doubled.
 
     Raises
     ------
@@ -136,7 +146,9 @@ def table_input(
     if around is not None:
         raise _files_of_table(root, *around)
     table = _file_input(where, root, glob, first_number)
-    return _with_columns(table, csv_columns) if csv_columns else table
+    if csv_columns:
+        table = _with_csv(table, "--input-columns", columns=csv_columns)
+    return _with_csv(table, "--csv-escape", escape=csv_escape) if csv_escape else table
 
 
 def _files_of_table(root: str, folder: str, kind: str) -> UsageError:
@@ -181,14 +193,14 @@ def _file_input(where: str, root: str, glob: str | None, first_number: int) -> T
     return TableInput(root, tuple(shares), size, dict(reasons), None)
 
 
-def _with_columns(table: TableInput, columns: Sequence[str]) -> TableInput:
-    """Set the column names of CSV files without a header."""
+def _with_csv(table: TableInput, option: str, **changes: Any) -> TableInput:
+    """Set what an option says about CSV files."""
     for share in table.shares:
         if share.format != CSV:
             raise UsageError(
-                f"expected CSV files with --input-columns, found {share.file}; omit the option"
+                f"expected CSV files with {option}, found {share.file}; omit the option"
             )
-    return replace(table, shares=tuple(replace(share, columns=columns) for share in table.shares))
+    return replace(table, shares=tuple(replace(share, **changes) for share in table.shares))
 
 
 def _inventory_input(root: str, manifest: dict[str, Any], first_number: int) -> TableInput:

@@ -126,7 +126,11 @@ def _table_inputs(options: InputOptions) -> list[TableInput]:
     number = 0
     for where in options.inputs:
         table = table_input(
-            where, glob=options.glob, first_number=number, csv_columns=options.csv_columns
+            where,
+            glob=options.glob,
+            first_number=number,
+            csv_columns=options.csv_columns,
+            csv_escape=options.csv_escape,
         )
         number = table.shares[-1].number + 1
         tables.append(table)
@@ -134,7 +138,7 @@ def _table_inputs(options: InputOptions) -> list[TableInput]:
 
 
 def _schema(table: TableInput) -> pa.Schema:
-    return table.schema if table.schema is not None else share_schema(table.shares[0])
+    return table.schema if table.schema is not None else share_schema(*table.shares)
 
 
 def _n_tasks(spark: SparkSession, tables: Sequence[TableInput], n_shares: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,18 @@ def read(where: Path | str, *, glob: str | None = None, **options: Any) -> list[
     input_options = InputOptions(
         inputs=(str(where),), **{"uri_column": "uri", "allow_uri": ("/d",), **options}
     )
-    columns = input_options.csv_columns
-    return work(
-        table_input(str(where), glob=glob, first_number=0, csv_columns=columns), input_options
+    table = table_input(
+        str(where),
+        glob=glob,
+        first_number=0,
+        csv_columns=input_options.csv_columns,
+        csv_escape=input_options.csv_escape,
     )
+    return work(table, input_options)
 
 
 def work(table: TableInput, input_options: InputOptions) -> list[dict[str, Any]]:
-    given = table.schema or share_schema(table.shares[0])
+    given = table.schema or share_schema(*table.shares)
     columns = table_columns(given, input_options, table.uri)
     maker = RowMaker(columns, input_options, [(0, table.uri)], content=True)
     rows: list[dict[str, Any]] = []
@@ -239,14 +244,82 @@ def test_files_with_other_columns_than_the_first_are_errors(tmp_path: Path) -> N
     [
         ("t.parquet", "not parquet"), ("t.csv", "uri,n\n/d/1\n"), ("t.csv", "uri\n\xff\n"),
         ("t.jsonl", '{"uri": "/d/1"'), ("t.jsonl", '{"uri": 5}'),
-        ("t.jsonl", '{"uri": "/d/1", "a": null}'), ("t.csv", "url\n/d/1\n"),
-        ("t.csv.gz", "not gzip"),
+        ("t.csv", "url\n/d/1\n"), ("t.csv.gz", "not gzip"), ("t.csv", "\xff\xfeu\0r\0i\0\n\0"),
     ],
 )  # fmt: skip
 def test_files_of_another_format_are_errors(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text, encoding="latin-1")
     with pytest.raises(UsageError):
         read(tmp_path / name)
+
+
+# Written by Spark 4.3 with a header and its own options.
+SPARK_CSV = r"""uri,label
+/d/0,a\b
+/d/1,"say \"hi\""
+/d/2,"a,b\\"
+/d/3,"\\\""
+/d/4,"line
+feed \\ x"
+/d/5,""
+/d/6,\
+/d/7,
+/d/8,"a\\nb,c"
+"""
+SPARK_LABELS = [
+    "a\\b", 'say "hi"', "a,b\\", '\\"', "line\nfeed \\ x", "", "\\", None, "a\\nb,c"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_csv_with_escapes_is_read_as_spark_writes_it(
+    tmp_path: Path, name: str, mark: bytes
+) -> None:
+    text = SPARK_CSV if name != "t.tsv" else re.sub(r"^(\S+?),", r"\1\t", SPARK_CSV, flags=re.M)
+    data = mark + text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    rows = read(tmp_path / name, csv_escape="\\")
+    assert [row["uri"] for row in rows] == [f"/d/{n}" for n in range(len(SPARK_LABELS))]
+    assert [row["meta"]["label"] for row in rows] == SPARK_LABELS
+
+
+def test_escapes_are_an_option_of_csv_alone(tmp_path: Path) -> None:
+    write_json(tmp_path / "t.jsonl", ROWS)
+    with pytest.raises(UsageError, match="CSV files with --csv-escape"):
+        read(tmp_path / "t.jsonl", csv_escape="\\")
+    for escape in ("", "ab", '"', ",", "\n", "é"):
+        with pytest.raises(UsageError, match="one character of ASCII punctuation in --csv-escape"):
+            read(tmp_path / "t.csv", csv_escape=escape)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name, ROWS)
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + (tmp_path / name).read_bytes())
+    assert [row["uri"] for row in read(tmp_path / name)] == ROWS["uri"]
+
+
+def test_a_json_field_without_a_value_at_first_has_the_type_of_the_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_BLOCK_BYTES", 256)
+    empty = {"n": None, "f": None, "on": None, "never": None, "deep": {"tag": None}, "tags": []}
+    full = {"n": 3, "f": 0.5, "on": "2026-01-01", "deep": {"tag": True}, "tags": ["x"]}
+    rows = [{"uri": f"/d/{n}", **empty} for n in range(20)]
+    last = {**empty, **full}
+    text = "".join(f"{json.dumps(row)}\n" for row in [*rows, {"uri": "/d/last", **last}])
+    (tmp_path / "t.jsonl").write_text(text)
+    result = read(tmp_path / "t.jsonl")
+    assert [row["meta"] for row in result] == [empty] * 20 + [last]
+    # Also where only a later file has values; a field that has none anywhere is text.
+    (tmp_path / "two").mkdir()
+    write_json(tmp_path / "two" / "a.json", {"uri": ["/d/1"], "n": [None], "never": [None]})
+    write_json(tmp_path / "two" / "b.json", {"uri": ["/d/2"], "n": [7], "never": [None]})
+    table = table_input(str(tmp_path / "two"), glob=None, first_number=0)
+    assert share_schema(*table.shares).field("n").type == pa.int64()
+    assert share_schema(*table.shares).field("never").type == pa.string()
+    assert [row["meta"]["n"] for row in read(tmp_path / "two")] == [None, 7]
 
 
 def test_json_keeps_its_types_and_dates_stay_text(tmp_path: Path) -> None:
