@@ -1,11 +1,13 @@
 """Converts pixels of any mode to 8-bit RGB.
 
-Ignores embedded colour profiles: values are treated as sRGB.
+Ignores embedded colour profiles, which `pool3.images.profiles` reads: values are treated as sRGB
+unless the caller passes a conversion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,16 @@ WHITE = 255
 BAND_PIXELS = 1_000_000
 
 
-def to_rgb(image: Image.Image, *, close: bool = False) -> Image.Image:
+class Convert(Protocol):
+    """Converts opaque pixels, or the colours of transparent ones, to RGB."""
+
+    def __call__(self, image: Image.Image, *, in_place: bool) -> Image.Image:
+        """Return the picture as RGB; with `in_place` its own pixels may be overwritten."""
+
+
+def to_rgb(
+    image: Image.Image, *, close: bool = False, convert: Convert | None = None
+) -> Image.Image:
     """Convert a loaded picture to RGB.
 
     Transparent pixels are composited over white. 16-bit grey is scaled from its nominal range (12
@@ -31,7 +42,10 @@ def to_rgb(image: Image.Image, *, close: bool = False) -> Image.Image:
         Any mode, loaded.
     close
         Whether the caller no longer needs `image`: then samples of 16 or 32 bits are freed before
-        the grey levels become pixels, which saves a quarter of the memory.
+        the grey levels become pixels, which saves a quarter of the memory, and RGB is converted in
+        place.
+    convert
+        Converts 8-bit pixels to RGB, by Pillow if None.
 
     Returns
     -------
@@ -42,15 +56,18 @@ def to_rgb(image: Image.Image, *, close: bool = False) -> Image.Image:
         grey = _sixteen_bit(image) if image.mode in SIXTEEN_BIT_MODES else _unbounded(image)
         if close:
             image.close()
-        return grey.convert("RGB")
+        return grey.convert("RGB") if convert is None else convert(grey, in_place=True)
     if image.has_transparency_data:
-        return _over_white(image.convert("RGBA"))
+        return _over_white(image.convert("RGBA"), convert)
+    if convert is not None:
+        return convert(image, in_place=close)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _over_white(rgba: Image.Image) -> Image.Image:
+def _over_white(rgba: Image.Image, convert: Convert | None) -> Image.Image:
+    colours = rgba if convert is None else convert(rgba, in_place=True)
     paper = Image.new("RGB", rgba.size, (WHITE, WHITE, WHITE))
-    paper.paste(rgba, mask=rgba.getchannel("A"))
+    paper.paste(colours, mask=rgba.getchannel("A"))
     return paper
 
 
