@@ -12,7 +12,7 @@ __all__ = ["Index", "open_index"]
 
 
 def __getattr__(name: str) -> Any:
-    # Resolved when first used: executors import parts of this package, and no picture code.
+    # Imported at the first use: executors import modules of this package without picture code.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module("pool3.search.index"), name)

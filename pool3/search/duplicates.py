@@ -1,7 +1,8 @@
-"""Near-duplicates: which rows lie within a distance of each other, and the clusters that they form.
+"""Near-duplicates: rows within a distance of each other, and the clusters that they form.
 
-A cluster is bounded by the distance to its representative, so that a chain of small steps does not
-swallow the lake. Deliberately not here: the passes over an index (`jobs.find_duplicates`).
+All members of a cluster are within the distance of its representative, so that a chain of small
+distances cannot join everything. Deliberately not here: the passes over an index
+(`jobs.find_duplicates`).
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ from pool3.search.shard_set import ShardSet
 
 Rows = npt.NDArray[np.int64]
 
-# How many neighbours a row asks for at first: nearly all have none within the threshold.
+# Candidates that a search requests at first: nearly all rows have none within the threshold.
 _FIRST = 8
 _GROWTH = 4
 
-#: A stored number is rounded by 2^-11 of itself at most, in float16. Twice that for rows of unit
-#: length, which are divided by their rounded length, and twice that again for safety.
+#: float16 rounds a number by at most 2^-11 of itself. Twice that for rows of unit length, which are
+#: divided by their rounded length, and twice that again for safety.
 _ROUNDING = 2.0**-9
 
 
 def check_threshold(threshold: float, metric: str) -> None:
-    """Refuse what has no duplicates.
+    """Check a threshold for an index of a metric.
 
     Raises
     ------
     UsageError
-        `threshold` is no distance, or the metric is ``dot``, in which a row is not nearest to
-        itself.
+        `threshold` is not a distance, or the metric is ``dot``, under which a row need not be
+        nearest to itself.
     """
     if not (math.isfinite(threshold) and threshold >= 0):
         raise UsageError(f"expected --threshold of at least 0, found {threshold}")
@@ -53,17 +54,18 @@ def check_threshold(threshold: float, metric: str) -> None:
 
 
 def reduced_reach(threshold: float, metric: str, length: float) -> float:
-    """How far apart in the reduced space two rows can be that lie within `threshold`.
+    """Return the largest distance in the reduced space of two rows within `threshold`.
 
-    A projection lengthens nothing, so no more than they are apart; but stored rows are rounded, and
-    reduced ones were not.
+    A projection never lengthens a distance, so it is at most their distance. But stored rows are
+    rounded, and rows were reduced before they were rounded.
 
     Parameters
     ----------
     threshold
-        As a person reads it: under ``angular`` 1 - cosine, half the squared distance of unit rows.
+        Exact distance; under ``angular`` 1 - cosine, which is half the squared distance of unit
+        rows.
     length
-        Of one of the two rows.
+        Length of one of the two rows.
     """
     if metric == "angular":
         return math.sqrt(2 * threshold) + _ROUNDING
@@ -72,14 +74,14 @@ def reduced_reach(threshold: float, metric: str, length: float) -> float:
 
 @dataclass(frozen=True)
 class CloseRows:
-    """The rows within the threshold of one row, itself left out.
+    """The rows within the threshold of one row, without the row itself.
 
     Attributes
     ----------
     ids, distances
-        m image_ids, and how far they are, exactly.
+        m image_ids, and their exact distances.
     complete
-        False where the search reached its limit, and there may be more.
+        False when the search reached its limit, so that there may be more.
     """
 
     ids: list[str]
@@ -88,7 +90,7 @@ class CloseRows:
 
 
 class DuplicateSearch:
-    """Finds, in some shards, what lies within a threshold of a row.
+    """Finds the rows of some shards within a threshold of a row.
 
     Parameters
     ----------
@@ -97,13 +99,13 @@ class DuplicateSearch:
     numbers
         Which of its shards, ascending.
     effort
-        How far to look at first; a search goes on while all that it finds is close.
+        The first effort; a search increases it as long as all its candidates are within reach.
     hidden
-        For shards by number, rows that stand for another one and are not to be returned.
+        For shards by number, rows that are represented by another row and not to be returned.
     threshold
         See `check_threshold`.
     most
-        How many rows a search asks each shard for at most.
+        Most candidates that a search requests from each shard.
     """
 
     def __init__(
@@ -125,27 +127,27 @@ class DuplicateSearch:
         self._passing = [_passing(reader, hidden.get(reader.entry.number)) for reader in readers]
 
     def close_to(self, vector: npt.NDArray[np.float32], own: tuple[int, int]) -> CloseRows:
-        """Search with a row's stored vector, float32 (d,); `own` is its shard's number and row."""
+        """Search with a row's stored vector, float32 (d,); `own` is its shard and the row there."""
         metric = self._shards.metric
         reach = reduced_reach(self._threshold, metric, float(np.linalg.norm(vector)))
         reduced = self._shards.reduce(vector)
         ids: list[str] = []
-        far: list[float] = []
+        distances: list[float] = []
         complete = True
         for shard, reader in enumerate(self._shards.readers):
-            rows, all_seen = self._candidates(shard, reduced, reach)
-            complete = complete and all_seen
+            rows, complete_in_shard = self._candidates(shard, reduced, reach)
+            complete = complete and complete_in_shard
             if own[0] == reader.entry.number:
                 rows = rows[rows != own[1]]
             if len(rows):
                 measured = self._shards.distances(vector, np.full(len(rows), shard), rows)
                 close = measured <= self._threshold
                 ids += [self._shards.image_id(shard, int(row)) for row in rows[close]]
-                far += measured[close].tolist()
-        return CloseRows(ids, far, complete)
+                distances += measured[close].tolist()
+        return CloseRows(ids, distances, complete)
 
     def _candidates(self, shard: int, reduced: list[float], reach: float) -> tuple[Rows, bool]:
-        """Return the rows of a shard within reach, and whether there can be no others."""
+        """Return the rows of a shard within reach, and whether they are all of them."""
         reader, entries, most = self._shards.readers[shard], self._entries[shard], _FIRST
         while True:
             most = min(most, self._most)
@@ -173,15 +175,16 @@ def _passing(reader: ShardReader, hidden: Rows | None) -> npt.NDArray[np.bool_] 
 
 
 def representatives(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Choose representatives: no two are a pair, and what may belong to a cluster is near one.
+    """Choose representatives: no two of them are a pair, and each cluster has one.
+
+    In the order of ids, an id that is not represented yet becomes the representative of the later
+    ids that it is paired with; so the result does not depend on the order of rows. An id that is
+    paired only with represented ids before it is in no cluster. Memory: the represented ids.
 
     Parameters
     ----------
     pairs
-        Ids, the smaller first, in ascending order: whoever comes first by id and is not represented
-        yet represents those after it that are near, whatever order the rows had. An id that is near
-        to represented ones alone, all before it, is in no cluster. Memory: the ids that are
-        represented.
+        Ids, the smaller first, in ascending order.
 
     Examples
     --------
@@ -205,14 +208,14 @@ def cluster_id(representative_id: str) -> str:
 
 
 def cluster_sheet(size: int, members: Sequence[tuple[str, str, float]]) -> Image.Image:
-    """Draw a cluster: its representative apart, then the members with their distances.
+    """Draw a cluster: the representative apart, then the members with their distances.
 
     Parameters
     ----------
     size
         How many pictures the cluster has.
     members
-        Id, uri and distance of the representative and then of those that are shown.
+        Id, uri and distance of the representative, then of the members to draw.
     """
     pictures = fetched_pictures([uri for _, uri, _ in members])
     cells = [

@@ -1,7 +1,7 @@
-"""A group of an index's shards searched by itself, and the answers of all groups merged.
+"""Searches a group of an index's shards, and merges the answers of all groups.
 
-For a cluster, where no machine need open the whole index. The merged answer is that of
-`pool3.search.fan_out`, wherever the shards were.
+This is for a cluster, where no machine needs to open the whole index. The merged answer is the same
+as that of `pool3.search.fan_out`, however the shards are grouped.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pool3.vectors.distances import FloatArray, top_k
 
 @dataclass(frozen=True)
 class GroupAnswer:
-    """What one group of shards answers to one query.
+    """The answer of one group of shards to one query.
 
     Attributes
     ----------
     keys
-        float64, (m,), ascending: what candidates are merged by, of each of them.
+        float64, (m,), ascending: merge key of each candidate.
     positions
-        int32, (w,): the candidates that may be among the k nearest of the whole index.
+        int32, (w,): positions of the candidates that may be among the k nearest of the whole index.
     distances
-        float64, (w,): theirs, exact.
+        float64, (w,): exact distances of these candidates.
     ids
         Their w image_ids.
     """
@@ -43,12 +43,12 @@ class GroupAnswer:
 
 
 def shard_groups(manifest: Manifest, max_bytes: int) -> list[list[int]]:
-    """Put shards into groups, in order, each of at most `max_bytes` of files or of one shard.
+    """Group shards, in order; each group has at most `max_bytes` of files, or one larger shard.
 
     Returns
     -------
     list of list of int
-        Numbers of the shards that have live rows; one group at least.
+        Numbers of the shards that have live rows; at least one group.
     """
     groups: list[list[int]] = [[]]
     n_bytes = 0
@@ -65,14 +65,14 @@ def shard_groups(manifest: Manifest, max_bytes: int) -> list[list[int]]:
 
 
 class GroupSearch:
-    """A group of shards of a snapshot, open.
+    """An open group of shards of a snapshot.
 
     Parameters
     ----------
     snapshot
         Of the whole index.
     numbers
-        Which shards, ascending; each with live rows.
+        Numbers of the shards, ascending; each has live rows.
     """
 
     def __init__(self, snapshot: Snapshot, numbers: Sequence[int]) -> None:
@@ -104,8 +104,8 @@ class GroupSearch:
 def possible_winners(measured: FloatArray, k: int) -> npt.NDArray[np.int32]:
     """Return which candidates of a group may be among the k nearest once all groups are merged.
 
-    The merge takes the first candidates by key, so that with one of them it takes all that stand
-    before it in the group. A candidate with k nearer ones before it can therefore never win.
+    The merge takes the first candidates by key, so if it takes one, it also takes all candidates
+    before it in the group. A candidate with k nearer ones before it can therefore not be a hit.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def possible_winners(measured: FloatArray, k: int) -> npt.NDArray[np.int32]:
     [0, 1, 2, 3, 4]
     """
     possible = []
-    nearest: list[float] = []  # the k smallest so far, ascending
+    nearest: list[float] = []  # the k smallest distances so far, ascending
     for position, distance in enumerate(measured.tolist()):
         if len(nearest) < k or distance <= nearest[-1]:
             possible.append(position)
@@ -133,9 +133,9 @@ def merge_answers(answers: Sequence[GroupAnswer], effort: Effort) -> list[tuple[
     Parameters
     ----------
     answers
-        Of every group of shards to one query, in the order of the groups.
+        Answers of all groups of shards to one query, in the order of the groups.
     effort
-        The one that they were searched with.
+        The effort of the search.
 
     Returns
     -------
@@ -144,12 +144,12 @@ def merge_answers(answers: Sequence[GroupAnswer], effort: Effort) -> list[tuple[
     keys = np.concatenate([answer.keys for answer in answers])
     owners = np.repeat(np.arange(len(answers)), [len(answer.keys) for answer in answers])
     best = np.argsort(keys, kind="stable")[: effort.rerank]
-    # Keys of an answer ascend and equals keep their order, so that of each its first ones stay.
-    stay = np.bincount(owners[best], minlength=len(answers))
+    # Keys of an answer ascend and the sort is stable, so these are the first ones of each answer.
+    n_best = np.bincount(owners[best], minlength=len(answers))
     ids: list[str] = []
     measured = []
-    for answer, n_stay in zip(answers, stay.tolist(), strict=True):
-        n_possible = int(np.searchsorted(answer.positions, n_stay))
+    for answer, n_of_answer in zip(answers, n_best.tolist(), strict=True):
+        n_possible = int(np.searchsorted(answer.positions, n_of_answer))
         ids += answer.ids[:n_possible]
         measured.append(answer.distances[:n_possible])
     exact = np.concatenate(measured)

@@ -1,4 +1,4 @@
-"""What a search found: ids and distances, and on demand their metadata and pictures."""
+"""The hits of a search: ids and distances, and on demand their metadata and pictures."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class HitColumns:
-    """What hits show of the index's metadata.
+    """The columns of the index's metadata that hits show.
 
     Attributes
     ----------
     declared
         ``image_id`` and the columns of the metadata, of all shards.
     columns
-        Those that `Hits.to_pandas` has; all but those of bytes when None.
+        The columns of `Hits.to_pandas`; all that do not have bytes when None.
     uri_map
-        What the beginnings of uris are replaced with in `Hits.uris`.
+        Prefixes of uris, and what `Hits.uris` replaces them with.
 
     Raises
     ------
     UsageError
-        For a column that is not declared, and a map of anything but strings.
+        For a column that is not declared, or a map that is not of strings.
     """
 
     declared: pa.Schema = field(default_factory=lambda: pa.schema([]))
@@ -82,16 +82,16 @@ class HitColumns:
         ]
 
     def moved(self, uri: str) -> str:
-        """Return where a picture is now: the longest beginning that the map knows is replaced."""
-        known = [old for old in self.uri_map or () if uri.startswith(old)]
-        if self.uri_map is None or not known:
+        """Return a uri with its longest prefix in `uri_map` replaced."""
+        prefixes = [prefix for prefix in self.uri_map or () if uri.startswith(prefix)]
+        if self.uri_map is None or not prefixes:
             return uri
-        longest = max(known, key=len)
+        longest = max(prefixes, key=len)
         return self.uri_map[longest] + uri[len(longest) :]
 
 
 class Hits(Sequence[Hit]):
-    """The hits of one query, best first. `pool3.search.index.Index` makes it.
+    """The hits of one query, best first, as `pool3.search.index.Index` returns them.
 
     Parameters
     ----------
@@ -100,15 +100,15 @@ class Hits(Sequence[Hit]):
     distances
         float64, (n,), ascending.
     snapshot_id
-        The snapshot that they come from.
+        The snapshot that was searched.
     places
         For each hit the metadata of its shard (None without any) and its row there.
     query
-        The query's picture, when it was one: RGB, small.
+        A small copy of the query, RGB, if it was a picture.
     recall, vectors
         As below.
     hit_columns
-        Which columns of the metadata `to_pandas` has.
+        The columns of the metadata that `to_pandas` has.
 
     Attributes
     ----------
@@ -117,11 +117,11 @@ class Hits(Sequence[Hit]):
     snapshot_id : int
     query : PIL.Image.Image or None
     recall : float or None
-        The lower end of the measured 95 % interval of the recall at the effort of this search, 1.0
-        where every row was measured, None where it is not known.
+        The lower end of the measured 95 % interval of the recall at the effort of this search; 1.0
+        where every row was measured, None where recall was not measured.
     vectors : float32, (n, d), or None
-        The hits' vectors as they are stored, where the search was asked for them. Under
-        ``angular`` only their directions count, and each is scaled by a power of two.
+        The stored vectors of the hits, if the search requested them. Under ``angular`` only their
+        directions count, and each is scaled by a power of two.
     """
 
     def __init__(
@@ -163,32 +163,34 @@ class Hits(Sequence[Hit]):
 
     @property
     def uris(self) -> list[str]:
-        """Where each hit's picture is: the metadata's ``uri``, or else its image_id."""
+        """Uri of each hit's picture: the column ``uri`` of the metadata, or else its image_id."""
         uris = []
         for image_id, (metadata, row) in zip(self.ids, self._places, strict=True):
             column = -1 if metadata is None else metadata.schema.get_field_index("uri")
-            found = metadata.value(row, column) if metadata is not None and column >= 0 else None
-            uris.append(self._hit_columns.moved(str(found) if found else image_id))
+            uri = metadata.value(row, column) if metadata is not None and column >= 0 else None
+            uris.append(self._hit_columns.moved(str(uri) if uri else image_id))
         return uris
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a row for each hit: rank, image_id, distance, and the index's metadata.
 
-        Of the metadata, the columns that the search was asked for; otherwise all but those of
-        bytes (thumbnails). One that is called ``rank`` or ``distance`` becomes ``meta.rank`` or
-        ``meta.distance``.
+        Of the metadata, it has the columns that the search requested, or else all columns without
+        bytes (thumbnails). A column that is called ``rank`` or ``distance`` becomes ``meta.rank``
+        or ``meta.distance``.
         """
         ranks = range(1, len(self) + 1)
-        found = pa.Table.from_arrays([ranks, self.ids, self.distances], schema=_HIT)
-        rows = pa.concat_tables([self._metadata(at) for at in range(len(self))] or [pa.table({})])
-        for name, values in zip(rows.column_names, rows.columns, strict=True):
-            found = found.append_column(f"meta.{name}" if name in _HIT.names else name, values)
-        frame: pd.DataFrame = found.to_pandas()
+        table = pa.Table.from_arrays([ranks, self.ids, self.distances], schema=_HIT)
+        metadata = pa.concat_tables(
+            [self._metadata(at) for at in range(len(self))] or [pa.table({})]
+        )
+        for name, values in zip(metadata.column_names, metadata.columns, strict=True):
+            table = table.append_column(f"meta.{name}" if name in _HIT.names else name, values)
+        frame: pd.DataFrame = table.to_pandas()
         return frame
 
     def _metadata(self, at: int) -> pa.Table:
         metadata, row = self._places[at]
-        # A column that does not matter, so that there is a row without metadata too.
+        # Without metadata, a column of null, so that the table still has a row.
         batch = pa.record_batch({"": [None]}) if metadata is None else metadata.row(row)
         table = pa.Table.from_batches([batch])
         return pa.table(
@@ -199,11 +201,11 @@ class Hits(Sequence[Hit]):
         )
 
     def sheet(self) -> Image.Image:
-        """Draw the contact sheet: the query's picture first, then each hit, rank and distance."""
+        """Draw the contact sheet: the query, then each hit with its rank and distance."""
         return contact_sheet(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the contact sheet to a local file; its ending says in which format."""
+        """Write the contact sheet to a local file; its extension selects the format."""
         self.sheet().save(Path(path))
 
     def show(self) -> None:

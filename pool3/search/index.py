@@ -1,7 +1,7 @@
-"""Searching an index: pictures, vectors or ids in, hits out.
+"""Opens an index and searches it: pictures, vectors or ids in, hits out.
 
-Deliberately not here: Spark, and any state that a search would leave behind; an open index never
-changes, whatever is published after it.
+An open index never changes, whatever is published later, and a search leaves no state in it.
+Deliberately not here: Spark.
 """
 
 from __future__ import annotations
@@ -44,28 +44,29 @@ def open_index(
 ) -> Index:
     """Open an index for searching.
 
-    Every file is checked against the manifest's SHA-256 and memory-mapped; those of a bucket are
-    downloaded into the local cache first, which all processes of a machine share. Re-rank vectors
-    are most of the bytes: where the cache may not hold them besides the rest, they stay in the
-    bucket, and each search fetches those that it measures.
+    Each file is checked against its SHA-256 in the manifest and memory-mapped. Files in a bucket
+    are downloaded into the local cache first, which all processes of a machine share. Re-rank
+    vectors are most of the bytes: if the cache has no room for them, they stay in the bucket, and
+    each search fetches the rows that it re-ranks.
 
     Parameters
     ----------
     uri
         The index's root.
     snapshot
-        Which snapshot; the newest published one when None.
+        Number of the snapshot; the newest published one when None.
     cache_max_bytes
-        Most bytes that the cache may hold, of all indexes together: what was not used for longest
-        makes room, except for what a process has open. ``$POOL3_CACHE_MAX_BYTES`` when None; no
-        limit without that. An index on a local disk is read where it stands.
+        Most bytes in the cache, of all indexes together. The least recently used files are deleted
+        to make room, except for those that a process has open. ``$POOL3_CACHE_MAX_BYTES`` when
+        None; no limit without that. An index on a local disk is read in place.
     expected_sha256
-        SHA-256 that the snapshot's manifest must have. It names all other files by theirs.
+        SHA-256 that the snapshot's manifest must have; the manifest has those of all other files.
 
     Raises
     ------
     InvalidIndex
-        When there is no index or no such snapshot, its format is unknown, or files contradict it.
+        When there is no index or no such snapshot, its format is unknown, or files contradict the
+        manifest.
     StorageError
         When a file is missing, damaged or cannot be reached.
     UsageError
@@ -89,23 +90,23 @@ def open_index(
 
 
 class Index:
-    """An open snapshot of an index; `pool3.open` makes it. Threads may share it.
+    """An open snapshot of an index; `pool3.open` returns it. Threads may share it.
 
     Parameters
     ----------
     snapshot
-        The one that is searched.
+        The snapshot to search.
     cache_max_bytes
         As for `open_index`.
     pinned
-        Whether the manifest had to have a given SHA-256.
+        Whether the manifest was required to have a SHA-256.
 
     Attributes
     ----------
     uri
-        Where the index is.
+        Canonical uri of the index's root.
     manifest
-        What the snapshot consists of.
+        Contents of the snapshot.
     """
 
     def __init__(
@@ -145,15 +146,15 @@ class Index:
 
     @property
     def model_id(self) -> str | None:
-        """The model that made the vectors; None when they came without one."""
+        """The model that made the vectors; None for vectors without a model."""
         return self.manifest.model_id
 
     def info(self) -> dict[str, Any]:
-        """Return what the index is, as plain values for a person or for JSON."""
+        """Return a description of the index as plain values, for people and for JSON."""
         return index_info(self.uri, self.manifest)
 
     def plot_recall(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """Draw what is known of the index's recall; see `pool3.index.recall.plot.plot_recall`."""
+        """Plot the recall curve of the index; see `pool3.index.recall.plot.plot_recall`."""
         if self.manifest.recall is None:
             raise UsageError(
                 f"the recall of {self.uri}, snapshot {self.snapshot_id}, was never measured; "
@@ -162,22 +163,22 @@ class Index:
         return plot_recall(self.manifest.recall, path)
 
     def refresh(self, *, expected_sha256: str | None = None) -> Index:
-        """Open the newest published snapshot, with the options that this one was opened with.
+        """Open the newest published snapshot, with the options of this one.
 
         Parameters
         ----------
         expected_sha256
-            As for `open_index`; an index that was opened with one must be given the next.
+            As for `open_index`; required if this index was opened with one.
 
         Returns
         -------
         Index
-            This one where nothing else was published since.
+            This index if no other snapshot was published since.
         """
         if self._pinned and expected_sha256 is None:
             raise UsageError(
-                f"{self.uri} was opened with expected_sha256, which only one manifest has; "
-                "refresh(expected_sha256=...) takes that of the newest"
+                f"{self.uri} was opened with expected_sha256, which only one manifest has; use "
+                "refresh(expected_sha256=...) with that of the newest snapshot"
             )
         if published_snapshot(self.uri) == self.snapshot_id:
             return self
@@ -221,34 +222,35 @@ class Index:
             A path or uri, a picture file's bytes, a PIL image, a uint8 array (height, width, 3), a
             vector (any real dtype, (d,)), or a list or tuple of these.
         image_id
-            Search with the stored vector of this picture instead; it finds itself first.
+            Search with the stored vector of this picture instead; it is its own first hit.
         k
-            How many hits; fewer only where there are fewer.
+            How many hits; fewer only if the index has fewer rows.
         recall
-            Which share of the true neighbours is wanted, 0 to 1 (default: 0.95): the cheapest
-            measured effort is taken whose 95 % interval lies above it. A warning tells when none
-            does, or nothing was measured for so many hits. Not together with the next two.
+            The share of the true neighbours that hits should include, 0 to 1 (default: 0.95). The
+            search uses the cheapest measured effort whose 95 % interval is above it. It warns if
+            there is none, or if nothing was measured for so many hits. Not together with the next
+            two.
         search_k
             How many entries of the trees' leaves Annoy gathers over all shards (default: `rerank`
-            of each tree). More finds more of the true neighbours, and takes longer; rows times
-            trees is everything.
+            of each tree). More entries include more of the true neighbours, but take longer; rows
+            times trees is all of them.
         rerank
-            How many of the nearest reduced vectors, over all shards, are measured exactly
-            (default: 100, or 2 k where that is more).
+            How many of the nearest candidates in the reduced space, over all shards, are re-ranked
+            by their exact distances (default: 100, or 2 k where that is more).
         where
-            Only pictures of which this is true, such as ``label = 'tram' AND width > 400``; over
+            Only pictures that meet a condition, such as ``label = 'tram' AND width > 400``, on
             ``image_id`` and the columns of metadata (`pool3.filters.parser` has the language).
         distinct
-            A column of which no two hits may have the same value; the nearest of each stays. Null
-            is no value.
+            A column of which no two hits may have the same value; the nearest one of each value is
+            returned. Any number of hits may have null.
         exclude_self
-            Leave out the picture that is searched with: that of `image_id`, or of the path or uri.
+            Leave out the query's own picture: that of `image_id`, or of the path or uri.
         columns
             The columns of metadata that `Hits.to_pandas` has.
         vectors
-            Whether the hits bring their vectors, `Hits.vectors`.
+            Whether the hits have their vectors, `Hits.vectors`.
         uri_map
-            For pictures that were moved: what the beginnings of their uris are replaced with.
+            For pictures that were moved: prefixes of their uris, and what replaces them.
 
         Returns
         -------
@@ -258,7 +260,7 @@ class Index:
         Raises
         ------
         UsageError
-            For anything that cannot be searched with, in one sentence.
+            For an invalid query or option.
         StorageError, PictureError
             When a picture cannot be fetched or decoded.
         """
@@ -274,7 +276,7 @@ class Index:
     def search_bytes(
         self, data: bytes, *, k: int = 10, where: str | None = None, recall: float | None = None
     ) -> Hits:
-        """Search with a picture file's bytes; safe for what a visitor sends."""
+        """Search with a picture file's bytes, which may come from an untrusted source."""
         if not isinstance(data, bytes):
             raise UsageError(f"search_bytes takes bytes; found {type(data).__name__}")
         request = self._requests.make(k, {"where": where, "recall": recall})
@@ -283,7 +285,7 @@ class Index:
     def search_id(
         self, image_id: str, *, k: int = 10, where: str | None = None, recall: float | None = None
     ) -> Hits:
-        """Search with the stored vector of a picture of the index; it finds itself first."""
+        """Search with the stored vector of a picture of the index, which is its own first hit."""
         request = self._requests.make(k, {"where": where, "recall": recall})
         return self._searcher.by_id(image_id, request)
 
@@ -311,8 +313,8 @@ class Index:
         -------
         ids : object (str), (n, m)
         distances : float64, (n, m)
-            Best first; m is the smaller of k and the number of rows that may be found, so that
-            every place holds a true hit.
+            Best first; m is the smaller of k and the number of rows that pass, so all places have a
+            hit.
         """
         unknown = options.keys() - BatchOptions.__annotations__
         if unknown:

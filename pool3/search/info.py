@@ -1,4 +1,4 @@
-"""What an index is, as plain values for a person or for JSON."""
+"""Description of an index as plain values, for people and for JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pool3.index.recall.effort import DEFAULT_RECALL
 
 
 def index_info(uri: str, manifest: Manifest) -> dict[str, Any]:
-    """Return what an index is.
+    """Return a description of an index.
 
     Parameters
     ----------
@@ -22,8 +22,8 @@ def index_info(uri: str, manifest: Manifest) -> dict[str, Any]:
     Returns
     -------
     dict
-        Names to plain values; None for what is not known. ``recall`` has for each measured k what
-        a search finds that asks for nothing else, and ``unseen_share`` the share of the rows that
+        Names to plain values; None where a value is missing. ``recall`` has the recall of a search
+        with default effort for each measured k, and ``unseen_share`` is the share of the rows that
         the PCA was not fitted to.
     """
     first = min((shard.added_in for shard in manifest.shards), default=1)

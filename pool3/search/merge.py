@@ -1,4 +1,4 @@
-"""Candidates of several shards merged by reduced distance, and ranked by exact distance."""
+"""Merges candidates of several shards by reduced distance, and ranks them by exact distance."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def merge_candidates(
     shards
         Numbers of the shards that were searched.
     candidates
-        Of each of them: rows, int64, and their distances in its tree, float64, ascending.
+        For each of them rows, int64, and their distances in its tree, float64, ascending.
     metric
         One of `pool3.vectors.distances.METRICS`.
     max_norms
@@ -43,16 +43,16 @@ def merge_candidates(
     shards : int64, (m,)
     rows : int64, (m,)
     keys : float64, (m,)
-        What they were merged by, ascending.
+        The keys that they were merged by, ascending.
     """
     keys = [
         merge_keys(tree_distances, metric=metric, max_norm=max_norm)
         for (_, tree_distances), max_norm in zip(candidates, max_norms, strict=True)
     ]
     if len(candidates) == 1:
-        # It comes in order, and is all there is.
-        key = keys[0][:limit]
-        return np.full(len(key), shards[0]), candidates[0][0][:limit], key
+        # The candidates of a single shard are in order already.
+        merged = keys[0][:limit]
+        return np.full(len(merged), shards[0]), candidates[0][0][:limit], merged
     owners = np.repeat(np.array(shards, dtype=np.int64), [len(key) for key in keys])
     rows = _concatenated([rows for rows, _ in candidates], np.int64)
     merged = _concatenated(keys, np.float64)
@@ -71,7 +71,7 @@ class RankedRows:
     Attributes
     ----------
     shards, rows
-        int64, (m,): number of the shard, and row there.
+        int64, (m,): number of the shard, and row in it.
     distances
         float64, (m,).
     """
@@ -82,14 +82,14 @@ class RankedRows:
 
     @classmethod
     def concatenated(cls, several: Sequence[RankedRows]) -> RankedRows:
-        """Return several as one."""
+        """Return the rows of several as one."""
         if len(several) == 1:
             return several[0]
         empty = np.zeros(0, dtype=np.int64)
         return cls(
-            np.concatenate([empty, *(ranked_rows.shards for ranked_rows in several)]),
-            np.concatenate([empty, *(ranked_rows.rows for ranked_rows in several)]),
-            np.concatenate([np.zeros(0), *(ranked_rows.distances for ranked_rows in several)]),
+            np.concatenate([empty, *(each.shards for each in several)]),
+            np.concatenate([empty, *(each.rows for each in several)]),
+            np.concatenate([np.zeros(0), *(each.distances for each in several)]),
         )
 
     def best(
@@ -104,8 +104,8 @@ class RankedRows:
         id_of
             Gives the image_id of a position.
         values
-            For each shard int64, (rows,): of rows with the same number, -1 aside, only the
-            nearest is chosen. None where all may be.
+            For each shard int64, (rows,): of the rows with the same number only the nearest is
+            chosen, except for -1, which any number of rows may have. None if all rows may be.
 
         Returns
         -------

@@ -1,6 +1,6 @@
-"""From a picture to the vector that an index is asked with, by the index's own copy of its model.
+"""Turns pictures into query vectors, by the index's own copy of its model.
 
-Deliberately not here: the search. An index of foreign vectors has no model, and never comes here.
+Deliberately not here: the search. An index of foreign vectors has no model.
 """
 
 from __future__ import annotations
@@ -17,35 +17,34 @@ from pool3 import storage
 from pool3.engines import cached_engine
 from pool3.errors import InvalidIndex, UsageError
 from pool3.images.decode import draft_side, resized
-from pool3.index.format.manifest import Manifest
+from pool3.images.profiles import SRGB
+from pool3.index.snapshots.snapshot import Snapshot
 from pool3.models.directory import ModelDirectory, read_model
 
-# Pictures that one run of the model takes; more of them win little, and cost memory.
+# Pictures in a batch of the model; larger batches are hardly faster and take more memory.
 _BATCH = 32
 
 
 class PictureModel:
-    """The model that made an index's vectors, read from its copy when it is first needed.
+    """The model that made an index's vectors, read from its copy at the first use.
 
     Parameters
     ----------
-    index_uri
-        Canonical uri of the index's root.
-    manifest
-        It names the copy.
+    snapshot
+        The open snapshot, whose manifest names the copy.
     """
 
-    def __init__(self, index_uri: str, manifest: Manifest) -> None:
-        self._index_uri = index_uri
-        self._manifest = manifest
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._index_uri = snapshot.uri
+        self._manifest = snapshot.manifest
         self._directory: ModelDirectory | None = None
         self._lock = threading.Lock()
 
     def _model(self) -> ModelDirectory:
         if self._manifest.model is None:
             raise UsageError(
-                f"{self._index_uri} was built from vectors that came without their model, so it "
-                "cannot be searched by picture; search it by vector or by image_id"
+                f"{self._index_uri} was built from vectors without their model, so it cannot be "
+                "searched by picture; search it by vector or by image_id"
             )
         with self._lock:
             if self._directory is None:
@@ -60,11 +59,15 @@ class PictureModel:
         return self._directory
 
     def draft_side(self) -> int | None:
-        """Return how far a query may be a draft: as far as the pictures of the table were."""
+        """Return the side that JPEG queries are drafted to, as for the pictures of the table."""
         if self._manifest.model is None:
             return None
         model = self._model()
         return draft_side(model.input_size, model.resize)
+
+    def colour(self) -> str:
+        """Return how colour profiles of queries are treated: as those of the table were."""
+        return SRGB if self._manifest.model is None else self._model().colour
 
     def vectors(self, pictures: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
         """Run the model over pictures.
@@ -86,10 +89,10 @@ class PictureModel:
             When the library that runs it is not installed.
         """
         model = self._model()
-        # In float32 a query is off from its own row by that row's rounding alone, not by its own
-        # as well. 350 photos, extracted in bfloat16 with a model that it puts off by 0.22, found
-        # themselves at 0.08 of the second distance at worst under angular, at 0.28 under euclidean;
-        # in proportion that is 0.06 at the limit of 0.05 that automatic precision keeps to.
+        # In float32 a query differs from its own row only by the rounding of the row. 350 photos,
+        # extracted in bfloat16 with a model whose features it changes by 0.22, had themselves as
+        # nearest hits, at no more than 0.08 of the second distance under angular and 0.28 under
+        # euclidean; in proportion that is 0.06 at the limit of 0.05 of automatic precision.
         engine = cached_engine(
             model.graph_sha256,
             lambda: model.graph,

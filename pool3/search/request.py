@@ -1,4 +1,4 @@
-"""What a search is asked to do, checked: its options, its effort, its query vectors."""
+"""Checks the options, the effort and the query vectors of a search."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class BatchOptions(TypedDict, total=False):
-    """Options of every search; `pool3.search.index.Index.search` says what each does."""
+    """Options of all searches; `pool3.search.index.Index.search` describes them."""
 
     recall: float | None
     search_k: int | None
@@ -31,7 +31,7 @@ class BatchOptions(TypedDict, total=False):
 
 
 class SearchOptions(BatchOptions, total=False):
-    """Options of a search whose hits are for a person."""
+    """Options of searches that return `pool3.search.hits.Hits`."""
 
     distinct: str | None
     exclude_self: bool
@@ -43,7 +43,7 @@ class SearchOptions(BatchOptions, total=False):
 def takes(options: type) -> Callable[[Function], Function]:
     """Show the keys of a TypedDict as keywords of a function that takes them as ``**options``.
 
-    Type checkers see them by `typing.Unpack`; this is for `help`, notebooks and `inspect`.
+    Type checkers know them from `typing.Unpack`; this is for `help`, notebooks and `inspect`.
     """
     keywords = [
         inspect.Parameter(
@@ -68,7 +68,7 @@ def takes(options: type) -> Callable[[Function], Function]:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """What is asked of a search besides the query; `SearchRequests.make` checks it."""
+    """The checked options of one search; `SearchRequests.make` makes it."""
 
     effort: Effort
     selection: Selection
@@ -78,14 +78,14 @@ class SearchRequest:
 
 
 class SearchRequests:
-    """Checks what is asked of the searches of one snapshot. Threads may share it.
+    """Checks the options of searches of one snapshot. Threads may share it.
 
     Parameters
     ----------
     snapshot
-        The one that is searched.
+        The open snapshot.
     selections
-        Which of its rows a search may return.
+        The rows that a search may return.
     """
 
     def __init__(self, snapshot: Snapshot, selections: Selections) -> None:
@@ -99,9 +99,9 @@ class SearchRequests:
         Raises
         ------
         UsageError
-            For a value that cannot be searched with.
+            For an invalid value.
         TypeError
-            For a keyword that no search has.
+            For an unknown keyword.
         """
         unknown = options.keys() - SearchOptions.__annotations__
         if unknown:
@@ -129,7 +129,7 @@ class SearchRequests:
         return effort
 
     def _warn_of_low_recall(self, effort: Effort, recall: float | None) -> None:
-        """Warn, once, that the recall that is wanted may not be reached."""
+        """Warn once for each k and recall that the recall may not be reached."""
         wanted = recall or DEFAULT_RECALL
         if (effort.recall or 0.0) >= wanted or (effort.k, wanted) in self._warned:
             return
@@ -143,7 +143,7 @@ class SearchRequests:
         else:
             warning = (
                 f"no measured effort surely finds {wanted} of the {effort.k} nearest in "
-                f"{uri}; the best, which finds {effort.recall:.4g}, is taken"
+                f"{uri}; the best, which finds {effort.recall:.4g}, is used"
             )
         self._warned.add((effort.k, wanted))
         warnings.warn(warning, stacklevel=5)
@@ -155,8 +155,8 @@ def checked_query(vector: npt.NDArray[Any], snapshot: Snapshot) -> npt.NDArray[n
     Raises
     ------
     UsageError
-        When it is not of the length of the vectors of the index, not finite, or, under
-        ``angular``, zero.
+        When its length is not that of the vectors of the index, when it is not finite, or when it
+        is zero under ``angular``.
     """
     if vector.ndim != 1:
         raise UsageError(
@@ -182,7 +182,7 @@ def checked_queries(vectors: npt.NDArray[Any], snapshot: Snapshot) -> npt.NDArra
     if queries.dtype != np.float32:
         with np.errstate(over="ignore"):
             queries = queries.astype(np.float32)
-    # No float32 is so long that its square overflows float64, or so short that it is lost.
+    # In float64 the square of no float32 overflows or becomes zero.
     lengths = squared_norms(queries)
     if not np.isfinite(lengths).all():
         raise UsageError("a query vector must be finite as float32; found NaN or infinity")

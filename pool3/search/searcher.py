@@ -1,6 +1,6 @@
-"""Searches an open snapshot: by id, by pictures, by vectors; rows of the answer become hits.
+"""Searches an open snapshot by id, by pictures and by vectors, and makes hits of the neighbours.
 
-Deliberately not here: opening an index, and what each way of searching takes (`index`, `request`).
+Deliberately not here: opening an index, and the options of a search (`index`, `request`).
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Searcher:
     Parameters
     ----------
     snapshot
-        The one that is open.
+        The open snapshot.
     fan_out
-        Its shards.
+        Over its shards.
     """
 
     def __init__(self, snapshot: Snapshot, fan_out: FanOut) -> None:
         self._snapshot = snapshot
         self._fan_out = fan_out
-        self._model = PictureModel(snapshot.uri, snapshot.manifest)
+        self._model = PictureModel(snapshot)
 
     def by_id(self, image_id: str, request: SearchRequest) -> Hits:
         """Search with the stored vector of a picture."""
@@ -48,11 +48,11 @@ class Searcher:
         if place is None:
             raise UsageError(
                 f"there is no picture {image_id!r} in {self._snapshot.uri}, snapshot "
-                f"{self._snapshot.manifest.snapshot_id}; an image_id must be written exactly as "
-                "the feature table has it"
+                f"{self._snapshot.manifest.snapshot_id}; write the image_id exactly as in the "
+                "feature table"
             )
         own = [place] if request.exclude_self else []
-        return self._hits(self._fan_out.stored(place), request, own=own)
+        return self._hits(self._fan_out.stored_vector(place), request, own=own)
 
     def by_each(self, queries: Sequence[Any], request: SearchRequest) -> list[Hits]:
         """Search with pictures and vectors."""
@@ -64,15 +64,16 @@ class Searcher:
             checked = checked_query(query, self._snapshot) if is_vector else None
             vectors.append(checked)
             if not is_vector:
-                pictures.append(as_picture(query, self._model.draft_side()))
-        made = iter(self._model.vectors(pictures)) if pictures else iter(())
-        shown = iter(pictures)
+                model = self._model
+                pictures.append(as_picture(query, model.draft_side(), model.colour()))
+        features = iter(self._model.vectors(pictures)) if pictures else iter(())
+        remaining = iter(pictures)
         return [
             self._hits(
-                checked_query(next(made), self._snapshot),
+                checked_query(next(features), self._snapshot),
                 request,
                 own=places,
-                picture=small_copy(next(shown)),
+                picture=small_copy(next(remaining)),
             )
             if vector is None
             else self._hits(vector, request, own=places)
@@ -86,7 +87,7 @@ class Searcher:
     def by_batch(
         self, vectors: npt.NDArray[Any], request: SearchRequest
     ) -> tuple[npt.NDArray[np.object_], FloatArray]:
-        """Search with many vectors; returns ids and distances, as many of each as there are."""
+        """Search with many vectors; returns ids and distances, (n, hits)."""
         if vectors.ndim != 2:
             raise UsageError(f"search_batch takes an array (n, d); found shape {vectors.shape}")
         queries = checked_queries(vectors, self._snapshot)
@@ -100,11 +101,11 @@ class Searcher:
         return ids, measured
 
     def _own(self, query: Any) -> list[tuple[int, int]]:
-        """Return where the picture stands that is searched with."""
+        """Return shard and row of the picture of a query, if the index has it."""
         if not isinstance(query, str | Path):
             raise UsageError(
-                "exclude_self needs an image_id, or a query that is a path or uri: what else "
-                f"could tell which picture is meant; found {type(query).__name__}"
+                "exclude_self needs an image_id, or a query that is a path or uri, to identify "
+                f"the picture; found {type(query).__name__}"
             )
         uri = storage.canonical_uri(query)
         place = self._fan_out.shards.find(uri)

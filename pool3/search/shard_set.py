@@ -1,8 +1,8 @@
-"""Shards of one snapshot that are searched together: the steps that every search is made of.
+"""Shards of one snapshot that are searched together: the steps that all searches have in common.
 
-A query is reduced once, each shard's tree gives candidates, these are merged over the shards, and
-the best of them are measured exactly on their stored vectors. Deliberately not here: in which order
-and in which threads that happens (`fan_out`, `group`, `duplicates`).
+A query is reduced once, the tree of each shard gives candidates, these are merged over the shards,
+and the best of them are re-ranked by exact distances to their stored vectors. Deliberately not
+here: order and threads of these steps (`query_search`, `fan_out`, `group`, `duplicates`).
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class ShardSet:
     snapshot
         Of the whole index.
     numbers
-        Which shards, ascending; all in which a search may find a row when None.
+        Numbers of the shards, ascending; all with live rows when None.
     open_each
-        Applies a function to each of some items, as `map` does; a pool's opens them in threads.
+        Applies a function to each number, as `map` does; `map` of a pool opens shards in threads.
 
     Attributes
     ----------
     metric : str
     readers : list of ShardReader
-        Positions in it are the shard numbers that methods take and return.
+        Methods take and return positions in this list as shards.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class ShardSet:
     def reduce(self, query: Query) -> list[float]:
         """Reduce one query, float32 (d,), to what the trees take.
 
-        Each query is reduced alone: one product for many would take 9 us rather than 27 us for
-        each, of which the last bits, and so now and then the answer, are others than those of a
+        Each query is reduced alone. One product for many queries would take 9 us rather than 27 us
+        for each, but would differ in its last bits, and so sometimes in its hits, from that of a
         single search.
         """
         return tree_query(self._reduction.reduce(query[None, :])[0], metric=self.metric)
@@ -90,11 +90,11 @@ class ShardSet:
         return distances(query, self.vectors(shards, rows), self.metric)
 
     def image_id(self, shard: int, row: int) -> str:
-        """Return the id of a row."""
+        """Return the image_id of a row."""
         return self.readers[shard].ids.image_id(row)
 
     def find(self, image_id: str) -> tuple[int, int] | None:
-        """Return where an id stands: shard, and live row there; None without it."""
+        """Return the shard and the live row of an image_id; None without one."""
         for shard, reader in enumerate(self.readers):
             row = reader.find(image_id)
             if row is not None:

@@ -19,7 +19,7 @@ import pool3
 from pool3.errors import UsageError
 from pool3.index.format.entries import TOMBSTONES, FileEntry, ShardEntry
 from pool3.index.format.recall_curve import RecallCurve, RecallPoint
-from pool3.search import fan_out
+from pool3.search import query_search
 from pool3.search.index import Index
 from pool3.vectors.distances import METRICS, distances
 from tests.small_index import open_with
@@ -153,8 +153,8 @@ def test_any_search_finds_what_brute_force_finds(make_index, data):
     chosen = passing(rows, where)
     with pytest.MonkeyPatch.context() as patch:
         # Both ways of searching, though the index is small.
-        patch.setattr(fan_out, "FEW_ROWS", data.draw(st.sampled_from([0, 5, 4096]), "few"))
-        patch.setattr(fan_out, "ENTRY_COST", data.draw(st.sampled_from([0, 0.1]), "cost"))
+        patch.setattr(query_search, "FEW_ROWS", data.draw(st.sampled_from([0, 5, 4096]), "few"))
+        patch.setattr(query_search, "ENTRY_COST", data.draw(st.sampled_from([0, 0.1]), "cost"))
         hits = index.search(
             query, k=k, where=where, distinct=distinct, search_k=10**9, rerank=max(k, n_rows)
         )
@@ -187,8 +187,8 @@ def test_few_that_pass_are_all_measured(make_index):
 
 
 def test_a_search_by_tree_finds_nearly_all_that_pass(make_index, monkeypatch):
-    monkeypatch.setattr(fan_out, "FEW_ROWS", 0)
-    monkeypatch.setattr(fan_out, "ENTRY_COST", 0)
+    monkeypatch.setattr(query_search, "FEW_ROWS", 0)
+    monkeypatch.setattr(query_search, "ENTRY_COST", 0)
     rng = np.random.default_rng(5)
     centres = rng.normal(size=(20, 150)) * 2
     of = rng.integers(0, 20, 4000)
