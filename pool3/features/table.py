@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pool3 import storage
 from pool3.errors import NotFound, StorageError, UsageError
 from pool3.inputs.pictures import list_pictures
 from pool3.storage import StoredObject
+from pool3.storage.parquet_reader import open_parquet
 from pool3.storage.tables import TableFile, open_table, table_files
 
 _PARQUET = (".parquet", ".pq")
@@ -41,7 +41,7 @@ class FeatureTable:
     def read(self, file: TableFile, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
         """Yield some columns of one file, or all of them, at most a row group at a time."""
         with storage.open_input(self.file_uri(file)) as source:
-            yield from pq.ParquetFile(source).iter_batches(batch_size=4096, columns=columns)
+            yield from open_parquet(source).iter_batches(batch_size=4096, columns=columns)
 
     def model_id(self) -> str | None:
         """Return the id of the model of the features, None for a foreign or an empty table."""
@@ -60,7 +60,7 @@ class FeatureTable:
     def file_schema(self, file: TableFile) -> pa.Schema:
         """Return the Arrow schema of one file."""
         with storage.open_input(self.file_uri(file)) as source:
-            return pq.ParquetFile(source).schema_arrow
+            return open_parquet(source).schema_arrow
 
     def log_schema(self) -> pa.Schema:
         """Return the Arrow schema in the table's log; older files may lack some columns."""

@@ -28,6 +28,7 @@ from pool3.inputs.text_streams import (
     with_text_for_untyped,
 )
 from pool3.inputs.types import cast
+from pool3.storage.parquet_reader import open_parquet
 
 _BATCH_BYTES = 8 << 20
 _MOST_ROWS = 8192
@@ -56,7 +57,7 @@ def share_schema(share: Share, *others: Share) -> pa.Schema:
     """
     with opened(share) as source:
         if share.format == PARQUET:
-            schema = pq.ParquetFile(source).schema_arrow.remove_metadata()
+            schema = open_parquet(source).schema_arrow.remove_metadata()
         elif share.format == CSV:
             names = _csv_reader(share, source, None).schema.names
             schema = pa.schema([(name, pa.string()) for name in names])
@@ -149,7 +150,7 @@ def _batches(share: Share, source: BinaryIO, schema: pa.Schema) -> Iterator[Plac
 
 def _parquet_batches(share: Share, source: BinaryIO) -> Iterator[PlacedBatch]:
     # Buffered instead of prefetched: a column chunk may have gigabytes of pictures.
-    file = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
+    file = open_parquet(source, pre_buffer=False, buffer_size=1 << 20)
     count = file.metadata.num_row_groups
     row = 0
     for group in range(count):

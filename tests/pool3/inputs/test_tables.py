@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -420,6 +421,39 @@ def test_files_of_other_tables_are_never_read_directly(tmp_path: Path, log: str,
     for where in (folder, folder / "data", folder / "data" / "a.parquet", tmp_path / "lake"):
         with pytest.raises(UsageError, match=kind):
             read(where)
+
+
+FAR_TIMES = [
+    datetime(9999, 12, 31, 23, 59, 59, 999999), datetime(1, 1, 1), datetime(1969, 12, 31, 23, 59),
+    None,
+]  # fmt: skip
+
+
+def test_int96_times_of_all_years_are_right_at_any_depth(tmp_path: Path) -> None:
+    """Spark writes timestamps as INT96 by default, which Arrow reads as nanoseconds by default."""
+    times = pa.array(FAR_TIMES, pa.timestamp("us"))
+    offsets = [0, 1, 2, 3, 4]
+    lists = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays([times], ["at"]))
+    table = pa.table(
+        {
+            "uri": [f"/d/{n}" for n in offsets[:-1]],
+            "changed": times,
+            "at": times,
+            "inside": pa.StructArray.from_arrays([times, lists], ["at", "list"]),
+            "list": pa.ListArray.from_arrays(offsets, times),
+            "map": pa.MapArray.from_arrays(offsets, pa.array(["k"] * 4), times),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet", use_deprecated_int96_timestamps=True)
+    assert "int96" in str(pq.ParquetFile(tmp_path / "t.parquet").schema)
+    rows = read(tmp_path / "t.parquet", modified_column="changed")
+    for row, expected in zip(rows, FAR_TIMES, strict=True):
+        meta = row["meta"]
+        assert row["modified_at"] == (expected and expected.replace(tzinfo=UTC))
+        assert meta["at"] == meta["inside"]["at"] == expected
+        assert meta["inside"]["list"] == [{"at": expected}]
+        assert meta["list"] == [expected]
+        assert meta["map"] == [("k", expected)]
 
 
 def test_formats_by_name() -> None:
