@@ -76,7 +76,7 @@ def read_queries(queries: QueryTable, *, dimension: int, metric: str) -> TaskFun
 
 def table_queries(batches: Batches, queries: QueryTable, dimension: int, metric: str) -> Batches:
     """Yield the rows of files as queries."""
-    has_status = "status" in queries.columns
+    has_status = queries.has_status
     columns = [queries.id_column, "features", *(["status"] if has_status else [])]
     for file in files_of(batches):
         for batch in queries.table.read(file, columns):
@@ -123,6 +123,7 @@ class QueryModel:
     metric: str
     input_size: int
     resize: str
+    colour: str
 
 
 def picture_queries(model: QueryModel, graph: Broadcast[bytes]) -> TaskFunction:
@@ -147,7 +148,9 @@ def queries_of_pictures(
 ) -> Batches:
     """Yield rows of `PICTURE_SCHEMA` as queries, whose ids are the uris."""
     queries: list[pa.RecordBatch] = []
-    with DecodePool(processes=1, size=model.input_size, resize=model.resize) as decoder:
+    with DecodePool(
+        processes=1, size=model.input_size, resize=model.resize, colour=model.colour
+    ) as decoder:
         # In float32, as a search with one picture does; see `pool3.search.pictures`.
         engine = cached_engine(model.graph_sha256, read_graph, precision="float32", threads=1)
         extract(

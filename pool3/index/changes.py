@@ -1,11 +1,11 @@
-"""Whether an index can take in what changed in its table, and which files of it that may be in."""
+"""Whether a delta suffices to update an index, and which files of its table changed."""
 
 from __future__ import annotations
 
 import logging
 
 from pool3 import storage
-from pool3.errors import StorageError
+from pool3.errors import StorageError, UsageError
 from pool3.features.table import FeatureTable
 from pool3.index.format.manifest import Manifest
 from pool3.storage.tables import TableFile, open_table, table_files
@@ -24,16 +24,16 @@ def why_full_build(
     dimension: int,
     model_id: str | None,
 ) -> str | None:
-    """Return why an index has to be built from the whole table; None where changes suffice.
+    """Return why an index must be built from the whole table; None where a delta suffices.
 
     Parameters
     ----------
     base
         The published snapshot; None when there is none.
     vectors_dtype
-        As asked for: ``auto`` goes with either dtype.
+        The requested one; ``auto`` accepts either dtype.
     model_id
-        The table's, None when it states none.
+        The table's, None when it has none.
     """
     if base is None:
         return "no snapshot is published"
@@ -41,7 +41,7 @@ def why_full_build(
         return f"snapshot {base.snapshot_id} was written in an older format"
     if not base.rows:
         return f"snapshot {base.snapshot_id} has no rows"
-    now = {
+    requested = {
         "table": table.uri,
         "metric": metric,
         "n_trees": n_trees,
@@ -50,7 +50,7 @@ def why_full_build(
         "vectors_dtype": base.vectors_dtype if vectors_dtype == "auto" else vectors_dtype,
         "model_id": model_id or base.model_id,
     }
-    before = {
+    existing = {
         "table": base.table.uri,
         "metric": base.metric,
         "n_trees": base.n_trees,
@@ -59,9 +59,9 @@ def why_full_build(
         "vectors_dtype": base.vectors_dtype,
         "model_id": base.model_id,
     }
-    for name, value in now.items():
-        if value != before[name]:
-            return f"{name} is {value}, and {before[name]} in snapshot {base.snapshot_id}"
+    for name, value in requested.items():
+        if value != existing[name]:
+            return f"{name} is {value}, and {existing[name]} in snapshot {base.snapshot_id}"
     return None
 
 
@@ -72,9 +72,10 @@ def changed_files(
 
     Returns
     -------
-    The files gained and lost; None where that cannot be told, so that all rows are compared: of a
-    foreign table, of one that was made anew at the same place, and where the version or one of the
-    lost files is not there any more.
+    tuple of tuples
+        The files gained and the files lost. None where that is unknown, so that all rows must be
+        compared: the table has no log, another table replaced it at the same path, its log lacks
+        numbers of rows, or the version or one of the lost files was deleted.
     """
     if table.version is None or base.table.version is None:
         return None
@@ -82,18 +83,20 @@ def changed_files(
         before = open_table(table.uri, base.table.version)
         if before is None or not base.table_id == str(before.metadata().id) == table_id(table):
             return None
-        old = {file.path: file for file in table_files(before)}
-        new = {file.path: file for file in table.files}
-        lost = tuple(file for path, file in old.items() if path not in new)
+        old = set(table_files(before, table.uri))
+        new = set(table.files)
+        if any(not file.rows for file in old ^ new):
+            return None  # the log does not say how many rows there are to compare
+        lost = tuple(sorted(old - new, key=lambda file: file.path))
         if not all(storage.exists(table.file_uri(file)) for file in lost):
             return None
-    except StorageError as error:
+    except (StorageError, UsageError) as error:
         log.info("all rows are compared: %s", error)
         return None
-    return tuple(file for path, file in new.items() if path not in old), lost
+    return tuple(sorted(new - old, key=lambda file: file.path)), lost
 
 
 def table_id(table: FeatureTable) -> str | None:
-    """Return what Delta names a table by; None for a foreign one."""
-    opened = None if table.foreign else open_table(table.uri, table.version)
+    """Return Delta's id of a table; None for a table without a log."""
+    opened = None if table.version is None else open_table(table.uri, table.version)
     return None if opened is None else str(opened.metadata().id)

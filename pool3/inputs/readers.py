@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
@@ -28,6 +30,7 @@ from pool3.inputs.text_streams import (
     with_text_for_untyped,
 )
 from pool3.inputs.types import cast
+from pool3.storage.delta_protocol import unpack_mask
 from pool3.storage.parquet_reader import open_parquet
 
 _BATCH_BYTES = 8 << 20
@@ -152,11 +155,26 @@ def _parquet_batches(share: Share, source: BinaryIO) -> Iterator[PlacedBatch]:
     # Buffered instead of prefetched: a column chunk may have gigabytes of pictures.
     file = open_parquet(source, pre_buffer=False, buffer_size=1 << 20)
     count = file.metadata.num_row_groups
+    deleted = unpack_mask(share.deleted, file.metadata.num_rows)
     row = 0
     for group in range(count):
         if group * share.n_splits // count == share.split:
-            yield from group_batches(file, group, row)
+            for first, batch in group_batches(file, group, row):
+                yield from _live_runs(first, batch, deleted)
         row += file.metadata.row_group(group).num_rows
+
+
+def _live_runs(
+    first: int, batch: pa.RecordBatch, deleted: npt.NDArray[np.bool_]
+) -> Iterator[PlacedBatch]:
+    """Yield the runs of rows that are not deleted, so that each run's positions are contiguous."""
+    mask = deleted[first : first + batch.num_rows]
+    if not mask.any():
+        yield first, batch
+        return
+    edges = np.flatnonzero(np.diff(np.r_[True, mask, True].astype(np.int8)))
+    for begin, end in edges.reshape(-1, 2).tolist():
+        yield first + begin, batch.slice(begin, end - begin)
 
 
 def group_batches(

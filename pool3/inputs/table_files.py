@@ -1,4 +1,4 @@
-"""The files of a table of inputs, and their shares: the rows of a file that one task reads."""
+"""The files of a table, and the shares of a table of inputs: rows of a file that one task reads."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 
 from pool3 import storage
-from pool3.errors import UsageError
+from pool3.errors import NotFound, UsageError
 from pool3.inputs.lake_tables import DELTA, kind_around, table_kind
 from pool3.inputs.pictures import SetAside, no_pictures, pictures, root_and_pattern
 from pool3.inputs.s3_inventory import csv_columns as inventory_columns
 from pool3.inputs.s3_inventory import inventory_files, read_manifest
 from pool3.inputs.types import carried_struct
-from pool3.storage.tables import open_table
-
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
+from pool3.storage.tables import TableFile, open_table, table_files
 
 SHARE_BYTES = 64 << 20
 
@@ -39,8 +36,6 @@ _FORMATS = {
 }
 _SUFFIX = re.compile(rf"\.({'|'.join(_FORMATS)})(\.gz|\.zst|\.bz2)?", re.IGNORECASE)
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-#: Features of Delta tables that require more than reading the Parquet files of the log.
-_UNREAD_FEATURES = frozenset({"deletionVectors", "columnMapping"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +58,8 @@ class Share:
         The character before a quote in CSV, None where quotes are doubled.
     is_inventory
         Whether the rows are those of an S3 Inventory, which has buckets and keys instead of uris.
+    deleted
+        The deletion vector of the file, packed (`pool3.storage.delta_protocol.unpack_mask`).
     """
 
     source: str
@@ -75,6 +72,7 @@ class Share:
     columns: Sequence[str] = ()
     escape: str | None = None
     is_inventory: bool = False
+    deleted: str | None = None
 
     def to_json(self) -> str:
         """Return the share as a line of JSON."""
@@ -142,13 +140,19 @@ def table_input(
     manifest = read_manifest(root) if pattern is None else None
     if manifest is not None:
         return _inventory_input(root, manifest, first_number)
-    around = (root, kind) if kind is not None else kind_around(root)
-    if around is not None:
-        raise _files_of_table(root, *around)
+    require_outside(root)
     table = _file_input(where, root, glob, first_number)
     if csv_columns:
         table = _with_csv(table, "--input-columns", columns=csv_columns)
     return _with_csv(table, "--csv-escape", escape=csv_escape) if csv_escape else table
+
+
+def require_outside(root: str) -> None:
+    """Raise `UsageError` if a folder or file is, or belongs to, a table with a log."""
+    kind = table_kind(root)
+    around = (root, kind) if kind is not None else kind_around(root)
+    if around is not None:
+        raise _files_of_table(root, *around)
 
 
 def _files_of_table(root: str, folder: str, kind: str) -> UsageError:
@@ -164,33 +168,109 @@ def _files_of_table(root: str, folder: str, kind: str) -> UsageError:
 
 
 def _file_input(where: str, root: str, glob: str | None, first_number: int) -> TableInput:
+    listed = list_table_files(where, root, glob)
+    if not listed.files:
+        error = no_pictures(where, SetAside(listed.set_aside))
+        raise UsageError(f"{error}; a table is a file of {', '.join(sorted(_FORMATS))}")
+    shares = [
+        share
+        for number, file in enumerate(listed.files, start=first_number)
+        for share in _shares(
+            root,
+            file_uri(root, file),
+            file.size,
+            str(format_of(file_uri(root, file))),
+            number,
+            dict(file.partition),
+        )
+    ]
+    size = sum(file.size for file in listed.files)
+    return TableInput(root, tuple(shares), size, dict(listed.set_aside), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFiles:
+    """The files of a table without a log, and counts of the objects set aside, by reason."""
+
+    files: tuple[TableFile, ...]
+    set_aside: Counter[str]
+
+
+def list_table(where: str) -> tuple[TableFile, ...]:
+    """Return the files of a table without a log: a file or a folder; none if nothing is there.
+
+    Where there are Parquet files, files of other formats are no part of the table.
+
+    Raises
+    ------
+    UsageError
+        They belong to a table whose files must not be read directly, or are of several formats.
+    """
+    root, pattern = root_and_pattern(where)
+    if pattern is not None:
+        raise UsageError(
+            f"expected a file or a folder as a table, found the glob {where}; name the folder"
+        )
+    require_outside(root)
+    try:
+        files = list_table_files(where, root, None).files
+    except UsageError as error:
+        if isinstance(error.__cause__, NotFound):
+            return ()
+        raise
+    formats = {str(format_of(file_uri(root, file))) for file in files}
+    if PARQUET in formats:
+        return tuple(file for file in files if format_of(file_uri(root, file)) == PARQUET)
+    if len(formats) > 1:
+        raise UsageError(
+            f"expected files of one format as a table, found {' and '.join(sorted(formats))} in "
+            f"{root}; name one of the files, or move the others"
+        )
+    return files
+
+
+def list_table_files(where: str, root: str, glob: str | None) -> ListedFiles:
+    """List the files of a table without a log.
+
+    Raises
+    ------
+    UsageError
+        Nothing is there, some belong to a table below `root`, or some have other NAME=VALUE
+        folders above them than the rest.
+    """
     aside = SetAside()
-    files = sorted(pictures(where, glob=glob, aside=aside), key=lambda file: file.uri)
+    listed = sorted(pictures(where, glob=glob, aside=aside), key=lambda file: file.uri)
     for folder in sorted(aside.tables):
         raise _files_of_table(root, folder, str(table_kind(folder)))
     reasons = Counter(aside.reasons)
-    shares: list[Share] = []
-    size = 0
-    number = first_number
-    for file in files:
-        form = format_of(file.uri)
-        reason = "not_a_table" if form is None else "empty_file" if file.size == 0 else None
-        if form is None or reason is not None:
-            reasons[str(reason)] += 1
+    files: list[TableFile] = []
+    for entry in listed:
+        form = format_of(entry.uri)
+        reason = "not_a_table" if form is None else "empty_file" if entry.size == 0 else None
+        if reason is not None:
+            reasons[reason] += 1
             continue
-        constants = _folder_values(file.uri.removeprefix(root))
-        if shares and constants.keys() != shares[0].constants.keys():
+        files.append(
+            TableFile(
+                path=entry.uri.removeprefix(root).lstrip("/"),
+                size=entry.size,
+                rows=0,
+                smallest=None,
+                largest=None,
+                partition=tuple(_folder_values(entry.uri.removeprefix(root)).items()),
+            )
+        )
+        if dict(files[-1].partition).keys() != dict(files[0].partition).keys():
             raise UsageError(
                 f"expected the same NAME=VALUE folders above every file in {root}, found others "
-                f"above {file.uri} than above {shares[0].file}; name one of them as --input"
+                f"above {entry.uri} than above {file_uri(root, files[0])}; name one of them alone"
             )
-        shares += _shares(root, file.uri, file.size, form, number, constants)
-        number += 1
-        size += file.size
-    if not shares:
-        error = no_pictures(where, SetAside(reasons))
-        raise UsageError(f"{error}; a table is a file of {', '.join(sorted(_FORMATS))}")
-    return TableInput(root, tuple(shares), size, dict(reasons), None)
+    return ListedFiles(tuple(files), reasons)
+
+
+def file_uri(root: str, file: TableFile) -> str:
+    """Return the canonical uri of a file of a table, which may be that file alone."""
+    return storage.join(root, file.path) if file.path else root
 
 
 def _with_csv(table: TableInput, option: str, **changes: Any) -> TableInput:
@@ -257,41 +337,33 @@ def _delta_input(root: str, first_number: int) -> TableInput:
     table = open_table(root)
     if table is None:
         raise UsageError(f"expected a Delta table at {root}, found a log without one; repair it")
-    _require_plain(root, table)
     schema = pa.schema(table.schema().to_arrow())
-    partitions = table.metadata().partition_columns
     shares: list[Share] = []
     size = 0
-    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    for offset, action in enumerate(sorted(actions, key=lambda action: str(action["path"]))):
-        constants = {name: _text(action[f"partition.{name}"]) for name in partitions}
-        file = storage.join(root, unquote(action["path"]))
-        file_size = action["size_bytes"]
-        shares += _shares(root, file, file_size, PARQUET, first_number + offset, constants)
-        size += file_size
+    for offset, file in enumerate(table_files(table, root)):
+        shares += (
+            replace(share, deleted=file.deleted)
+            for share in _shares(
+                root,
+                storage.join(root, file.path),
+                file.size,
+                PARQUET,
+                first_number + offset,
+                dict(file.partition),
+            )
+        )
+        size += file.size
     if not shares:
-        raise UsageError(f"expected rows in the Delta table {root}, found none; check --input")
+        raise no_files(root)
     return TableInput(root, tuple(shares), size, {}, schema)
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _require_plain(root: str, table: DeltaTable) -> None:
-    """Raise `UsageError` if the rows of a version do not follow from its files alone."""
-    features = set(table.protocol().reader_features or ()) & _UNREAD_FEATURES
-    mapping = table.metadata().configuration.get("delta.columnMapping.mode", "none")
-    if mapping == "none":
-        features.discard("columnMapping")
-    else:
-        features.add("columnMapping")
-    if features:
-        raise UsageError(
-            f"expected a Delta table without deletion vectors or renamed columns, found "
-            f"{', '.join(sorted(features))} in {root}; read it in Spark's "
-            "catalog with --input-table"
-        )
+def no_files(root: str) -> UsageError:
+    """Return the error of a Delta table without a single file."""
+    return UsageError(
+        f"expected rows in the Delta table {root}, found a table without files; check the uri or "
+        "write rows to it"
+    )
 
 
 def require_same(first: pa.Schema, other: pa.Schema, source: str) -> None:

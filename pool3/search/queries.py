@@ -12,11 +12,15 @@ import pyarrow.compute as pc
 
 from pool3 import storage
 from pool3.errors import UsageError
-from pool3.features.table import FeatureTable, own_table, parquet_table
-from pool3.filters.columns import column_of
+from pool3.features.table import OWN_COLUMNS, FeatureTable, open_rows
+from pool3.filters.columns import column_of, column_path
 from pool3.index.format.manifest import Manifest
+from pool3.inputs.lake_tables import table_kind
 from pool3.inputs.pictures import list_pictures
+from pool3.inputs.table_files import PARQUET, format_of
 from pool3.storage import StoredObject
+
+_TEXT = pa.string()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,11 @@ class QueryTable:
     id_column: str
     columns: tuple[str, ...]
 
+    @property
+    def has_status(self) -> bool:
+        """Whether the rows are those of a feature table of ours, where ``status`` counts."""
+        return set(self.columns) >= OWN_COLUMNS
+
 
 def open_queries(where: str) -> QueryTable | tuple[StoredObject, ...]:
     """Open a table of query vectors, or list pictures where there is no table.
@@ -44,32 +53,26 @@ def open_queries(where: str) -> QueryTable | tuple[StoredObject, ...]:
     Parameters
     ----------
     where
-        A feature table, a Delta table or folder of Parquet files with ``features`` and
-        ``query_id`` or ``image_id``; or a folder, a file or a glob of pictures.
+        A feature table, a Delta table, or a folder or file of Parquet or JSON lines with
+        ``features`` and ``query_id`` or ``image_id``; or a folder, a file or a glob of pictures.
 
     Raises
     ------
     UsageError
         When there is neither, or a table lacks the columns.
     """
-    uri = storage.canonical_uri(where)
-    table = own_table(uri) if storage.is_directory(uri) else None
-    if table is not None:
-        return _query_table(table)
+    if table_kind(storage.canonical_uri(where)) is not None:
+        return _query_table(where)
     pictures = list_pictures(where).objects
-    table = parquet_table(uri, pictures)
-    if table is None:
-        return pictures
-    if not storage.is_directory(uri):
-        raise UsageError(
-            f"expected a folder of Parquet files or of pictures as queries, found the file {uri}; "
-            "name its folder"
-        )
-    return _query_table(table)
+    formats = {format_of(picture.uri) for picture in pictures}
+    if PARQUET in formats or None not in formats:
+        return _query_table(where)
+    return pictures
 
 
-def _query_table(table: FeatureTable) -> QueryTable:
-    names = table.schema().names if table.files else []
+def _query_table(where: str) -> QueryTable:
+    table = open_rows(where, what="a table of queries", option="--queries")
+    names = table.schema().names
     id_column = "query_id" if "query_id" in names else "image_id"
     if id_column not in names or "features" not in names:
         raise UsageError(
@@ -116,11 +119,27 @@ def labels_of(where: str, column: str) -> dict[str, str | None]:
             f"{where}; name a table, or leave --labels out"
         )
     labels: dict[str, str | None] = {}
+    has_column = _resolves(queries.table.log_schema(), column)
     for file in queries.table.files:
         for batch in queries.table.read(file, None):
-            rows = pa.Table.from_batches([batch]).drop_columns(["features"])
-            values = column_of(rows, rows.schema, column, argument="--labels")
-            ids = pc.cast(rows.column(queries.id_column), pa.string())
-            texts = pc.cast(values, pa.string())
-            labels.update(zip(ids.to_pylist(), texts.to_pylist(), strict=True))
+            values = pa.nulls(batch.num_rows, pa.string())
+            if _resolves(batch.schema, column):  # an older file may lack it
+                has_column = True
+                rows = pa.Table.from_batches([batch]).drop_columns(["features"])
+                values = pc.cast(column_of(rows, rows.schema, column, argument="--labels"), _TEXT)
+            ids = pc.cast(batch.column(queries.id_column), _TEXT)
+            labels.update(zip(ids.to_pylist(), values.to_pylist(), strict=True))
+    if not has_column:
+        raise UsageError(
+            f"expected a column {column!r} for --labels in {queries.table.uri}, found "
+            f"{', '.join(queries.columns)}; name another column, or leave --labels out"
+        )
     return labels
+
+
+def _resolves(schema: pa.Schema, column: str) -> bool:
+    try:
+        column_path(schema, column, argument="--labels")
+    except UsageError:
+        return False
+    return True

@@ -12,7 +12,13 @@ import pyarrow as pa
 
 from pool3.errors import UsageError
 from pool3.storage.parquet_writer import ParquetWriter
-from pool3.storage.tables import TableFile, commit, open_table, table_files
+from pool3.storage.tables import (
+    TableFile,
+    commit,
+    open_table,
+    require_writable,
+    table_files,
+)
 
 _ROWS_PER_GROUP = 1 << 17
 
@@ -48,6 +54,7 @@ def result_version(uri: str, schema: pa.Schema, option: str = "--output") -> int
             f"{', '.join(schema.names)}, found {', '.join(names)} in {uri}; name "
             "another table"
         )
+    require_writable(table, table_files(table, uri), uri)
     return table.version()
 
 
@@ -72,7 +79,7 @@ def replace_rows(
         uri,
         schema=schema,
         added=files,
-        removed=[] if table is None else table_files(table),
+        removed=[] if table is None else table_files(table, uri),
         read_version=read_version,
         run_id=run_id,
         custom_metadata={"job": job, "run_id": run_id},

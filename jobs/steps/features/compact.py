@@ -74,7 +74,7 @@ def merge_files(
     merges = _merge(spark, table, groups, erased, schema, report.run_id)
     old = [file for group in groups for file in group]
     new = [merge.file for merge in merges if merge.file is not None]
-    require_same_rows(merges, sum(file.rows for file in old))
+    require_same_rows(merges, sum(table.n_rows(file) for file in old))
     _count(report, table, old, new, n_erased=sum(merge.erased for merge in merges))
     if not groups:
         return table

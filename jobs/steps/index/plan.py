@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from jobs.options.build_index import BuildConfig
-from pool3 import storage
 from pool3.errors import Pool3Error, UsageError
 from pool3.features.columns import plain_columns
-from pool3.features.table import FeatureTable, foreign_table, open_features, own_table
+from pool3.features.table import FeatureTable, open_features, open_rows, require_columns
 from pool3.features.vectors import vector_dimension
 from pool3.index.changes import why_full_build
 from pool3.index.format.manifest import Manifest
@@ -127,14 +126,8 @@ def open_metadata(where: str) -> FeatureTable:
     UsageError
         There is none, or it has no image_id.
     """
-    uri = storage.canonical_uri(where)
-    table = own_table(uri) or foreign_table(uri)
-    names = table.schema().names if table.files else []
-    if "image_id" not in names:
-        raise UsageError(
-            f"expected a column image_id in {uri}, found {', '.join(names) or 'no column'}; "
-            "name another table with --metadata"
-        )
+    table = open_rows(where, what="a table of metadata", option="--metadata")
+    require_columns(table, ["image_id"], "--metadata")
     return table
 
 

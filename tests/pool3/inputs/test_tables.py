@@ -368,9 +368,9 @@ def test_delta_is_read_at_its_newest_version_with_its_partitions(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("feature", "in_use"),
-    [("deletionVectors", True), ("columnMapping", True), ("columnMapping", False)],
+    [("deletionVectors", False), ("columnMapping", True), ("columnMapping", False)],
 )
-def test_delta_with_deletion_vectors_or_renamed_columns_is_an_error(
+def test_delta_with_renamed_columns_is_an_error_and_an_unused_feature_is_none(
     tmp_path: Path, feature: str, in_use: bool
 ) -> None:
     uri = tmp_path / "t"
