@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.udfs.arrow import grouped, rows, shard_batches
 from tests.udfs.small_data import SmallIndex, digest
+from udfs import indexed
 from udfs.indexed import INDEXED_SCHEMA, list_indexed
 
 
@@ -28,6 +33,19 @@ def listed(index: SmallIndex, among: pa.ChunkedArray | None) -> dict[str, tuple[
 
 
 def test_each_live_row_is_listed_once_with_its_place(euclidean_index: SmallIndex) -> None:
+    assert listed(euclidean_index, None) == expected_rows(euclidean_index)
+
+
+def test_rows_are_counted_over_the_batches_of_a_shard(
+    euclidean_index: SmallIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_rows = indexed.open_rows
+
+    def open_in_batches(*arguments: Any) -> SimpleNamespace:
+        batches = open_rows(*arguments).table().to_batches(max_chunksize=7)
+        return SimpleNamespace(table=lambda: pa.Table.from_batches(batches))
+
+    monkeypatch.setattr(indexed, "open_rows", open_in_batches)
     assert listed(euclidean_index, None) == expected_rows(euclidean_index)
 
 

@@ -65,8 +65,11 @@ def test_rows_of_a_feature_table_that_are_not_ok_are_skipped(tmp_path: Path) -> 
     uri = str(tmp_path / "t")
     failed = row("b", status="failed", error="empty", features=None)
     gone = row("c", status="gone", features=None)
-    put(uri, [write_part(uri, [row("a", features=[1.0, 2.0]), failed, gone])])
-    assert result_of(opened(tmp_path / "t")) == {"a": [1.0, 2.0], "b": NOT_OK, "c": NOT_OK}
+    usable, short = row("a", features=[1.0, 2.0]), row("d", features=[1.0])
+    put(uri, [write_part(uri, [failed, usable, gone, short])])
+    assert result_of(opened(tmp_path / "t")) == {
+        "a": [1.0, 2.0], "b": NOT_OK, "c": NOT_OK, "d": "wrong_length",
+    }  # fmt: skip
 
 
 class CountedGraph:
