@@ -87,10 +87,14 @@ class CountedGraph:
 @pytest.fixture
 def model() -> QueryModel:
     return QueryModel(
-        model_id="m", graph_sha256=hashlib.sha256(colour_graph()).hexdigest(),
-        dimension=3, metric="euclidean", input_size=SIDE,
+        model_id="m",
+        graph_sha256=hashlib.sha256(colour_graph()).hexdigest(),
+        dimension=3,
+        metric="euclidean",
+        input_size=SIDE,
         resize="pil-bilinear",
-    )  # fmt: skip
+        colour="srgb",
+    )
 
 
 def test_pictures_are_queries_with_the_features_of_the_model(
