@@ -69,9 +69,17 @@ class Conversion:
         if self.transform is None:
             return image.convert("RGB")
         source = image if image.mode == self.mode else image.convert(self.mode)
+        if self.mode == "L":
+            return _grey_by(self.transform, source)
         if self.mode == "RGB" and (in_place or source is not image):
             return self.transform.apply_in_place(source)
         return self.transform.apply(source)
+
+
+def _grey_by(transform: ImageCmsTransform, image: Image.Image) -> Image.Image:
+    """Convert grey by a table of all levels, which is exact; LittleCMS would interpolate."""
+    _, levels = _probe(transform, "L")
+    return Image.merge("RGB", [image.point(channel) for channel in levels.T.tolist()])
 
 
 def to_rgb_by_profile(
@@ -201,6 +209,7 @@ def _transform(profile: bytes, space: str) -> ImageCmsTransform:
         space,
         "RGB",
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.Flags.NOOPTIMIZE if space == "L" else ImageCms.Flags.NONE,
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 from pool3 import storage
 from pool3.errors import CacheFull, ModelError, NotFound, UsageError
 from pool3.images.decode import RESIZES
+from pool3.images.profiles import COLOURS, IGNORED, SRGB, require_colour
 from pool3.models import inception
 from pool3.models.graph.freeze import FEATURES, frozen_graph
 from pool3.models.graph.graphdef import check_ops
@@ -33,13 +34,16 @@ from pool3.models.identity import (
     require_sizes,
 )
 
-FORMAT_VERSION = 2
-"""Version 2 added ``variant``; a directory of version 1 has the standard variant."""
-READABLE = (1, 2)
+FORMAT_VERSION = 3
+"""Version 2 added ``variant``; a directory of version 1 has the standard variant.
+
+Version 3 added ``colour``; directories before it ignore the colour profiles of pictures.
+"""
+READABLE = (1, 2, 3)
+_WITH_COLOUR = 3
 RESIZE = "pil-bilinear"
 """How pictures are resized to the input size, one of `pool3.images.decode.RESIZES`."""
 
-MAX_INPUT_SIZE = 4096
 MAX_FEATURE_DIMENSION = 1 << 16
 _MAX_FILE_BYTES = 4 << 30
 _MAX_JSON_BYTES = 1 << 20
@@ -55,7 +59,7 @@ _FIELDS: dict[str, type] = {
     "notes": list,
     "files": dict,
 }
-_CHECKED = ("model_id", "feature_dimension", "feature_node", "input_size", "resize")
+_CHECKED = ("model_id", "feature_dimension", "feature_node", "input_size", "resize", "colour")
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 
@@ -111,6 +115,8 @@ class ModelDirectory:
         Height and width of the input of the graph, in pixels.
     resize
         How a picture is resized to that size, one of `pool3.images.decode.RESIZES`.
+    colour
+        How the colour profile of a picture is treated, one of `pool3.images.profiles.COLOURS`.
     source
         The source of the weights.
     notes
@@ -125,6 +131,7 @@ class ModelDirectory:
     input_size: int
     resize: str
     source: str
+    colour: str = IGNORED
     notes: tuple[str, ...] = ()
     variant: inception.Variant = inception.STANDARD
     _read_graph: Callable[[], bytes] = field(repr=False, compare=False)
@@ -173,6 +180,7 @@ class ModelDirectory:
             resize=self.resize,
             input_size=size,
             variant=variant,
+            colour=self.colour,
         )
         if actual != self.model_id:
             raise ModelError(
@@ -215,7 +223,7 @@ class ModelDirectory:
         }
         fields: dict[str, Any] = {"format_version": FORMAT_VERSION}
         fields |= {name: getattr(self, name) for name in _FIELDS if name != "files"}
-        fields["variant"] = self.variant.as_json()
+        fields |= {"colour": self.colour, "variant": self.variant.as_json()}
         for name, data in contents.items():
             storage.put(storage.join(uri, name), data)
         text = json.dumps(fields | {"files": files}, indent=2) + "\n"
@@ -228,6 +236,7 @@ def model_from_tensors(
     source: str,
     notes: tuple[str, ...] = (),
     resize: str = RESIZE,
+    colour: str = SRGB,
     variant: inception.Variant = inception.STANDARD,
     input_size: int = inception.INPUT_SIZE,
 ) -> ModelDirectory:
@@ -237,7 +246,7 @@ def model_from_tensors(
     ----------
     tensors
         All tensors of `inception.tensor_shapes`, float32.
-    source, notes, resize, variant, input_size
+    source, notes, resize, colour, variant, input_size
         As in `ModelDirectory`.
     """
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
@@ -248,11 +257,13 @@ def model_from_tensors(
             resize=resize,
             input_size=input_size,
             variant=variant,
+            colour=colour,
         ),
         feature_dimension=inception.FEATURE_DIMENSION,
         feature_node=FEATURES,
         input_size=input_size,
         resize=resize,
+        colour=colour,
         source=source,
         notes=notes,
         variant=variant,
@@ -314,7 +325,8 @@ def _read_fields(uri: str) -> dict[str, Any]:
     version = fields.get("format_version") if isinstance(fields, dict) else None
     if version not in READABLE:
         raise ModelError(
-            f"expected format_version {' or '.join(map(str, READABLE))} in {json_uri}, "
+            f"expected format_version {', '.join(map(str, READABLE[:-1]))} or {READABLE[-1]} "
+            f"in {json_uri}, "
             f"found {version!r}; a newer release of pool3 may read it"
         )
     for name, kind in _FIELDS.items():
@@ -324,8 +336,8 @@ def _read_fields(uri: str) -> dict[str, Any]:
                 f"found {fields.get(name)!r:.200}"
             )
     _require_valid(fields, json_uri)
-    variant = _variant_of(fields, json_uri)
-    return {name: fields[name] for name in _FIELDS} | {"variant": variant}
+    variant, colour = _variant_of(fields, json_uri), _colour_of(fields, json_uri)
+    return {name: fields[name] for name in _FIELDS} | {"variant": variant, "colour": colour}
 
 
 def _require_valid(fields: dict[str, Any], json_uri: str) -> None:
@@ -337,7 +349,10 @@ def _require_valid(fields: dict[str, Any], json_uri: str) -> None:
             f"1 to {MAX_FEATURE_DIMENSION}",
         ),
         "feature_node": (fields["feature_node"] == FEATURES, repr(FEATURES)),
-        "input_size": (is_size(fields["input_size"], MAX_INPUT_SIZE), f"1 to {MAX_INPUT_SIZE}"),
+        "input_size": (
+            is_size(fields["input_size"], inception.MAX_INPUT_SIZE),
+            f"1 to {inception.MAX_INPUT_SIZE}",
+        ),
         "resize": (
             fields["resize"] in RESIZES,
             f"{' or '.join(RESIZES)} (a newer release of pool3 may have others)",
@@ -358,6 +373,40 @@ def _variant_of(fields: dict[str, Any], json_uri: str) -> inception.Variant:
         return inception.Variant.from_json(fields["variant"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"expected the variant of the network in {json_uri}: {error!r}") from error
+
+
+def _colour_of(fields: dict[str, Any], json_uri: str) -> str:
+    if fields["format_version"] < _WITH_COLOUR:
+        return IGNORED
+    colour = fields.get("colour")
+    if colour not in COLOURS:
+        raise ModelError(
+            f"expected 'colour' in {json_uri} to be {' or '.join(COLOURS)} (a newer release of "
+            f"pool3 may have others), found {colour!r:.200}"
+        )
+    return str(colour)
+
+
+def with_colour(model: ModelDirectory, colour: str) -> ModelDirectory:
+    """Return the model with another treatment of colour profiles, which has another id.
+
+    Raises
+    ------
+    UsageError
+        If `colour` is unknown.
+    """
+    require_colour(colour)
+    if colour == model.colour:
+        return model
+    model_id = model_id_of(
+        model.tensors(),
+        feature_node=model.feature_node,
+        resize=model.resize,
+        input_size=model.input_size,
+        variant=model.variant,
+        colour=colour,
+    )
+    return replace(model, colour=colour, model_id=model_id)
 
 
 def with_resize(model: ModelDirectory, resize: str) -> ModelDirectory:
@@ -385,6 +434,7 @@ def with_resize(model: ModelDirectory, resize: str) -> ModelDirectory:
         source=model.source,
         notes=model.notes,
         resize=resize,
+        colour=model.colour,
         variant=model.variant,
         input_size=model.input_size,
     )

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.errors import ModelError
+from pool3.images.profiles import IGNORED
 from pool3.models import inception
 from pool3.models.graph.freeze import FEATURES, frozen_graph
 from pool3.models.graph.graphdef import GraphDef
@@ -24,7 +25,18 @@ from pool3.models.graph.reader import Graph
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 _SAME_CHANNELS = frozenset(
-    {"AvgPool", "BiasAdd", "Cast", "Identity", "MaxPool", "Mean", "RealDiv", "Relu", "Sub"}
+    {
+        "AvgPool",
+        "BiasAdd",
+        "Cast",
+        "Identity",
+        "MaxPool",
+        "Mean",
+        "RealDiv",
+        "Relu",
+        "ResizeBilinear",
+        "Sub",
+    }
 )
 _REMEDY = "import the model again from its weights"
 
@@ -36,6 +48,7 @@ def model_id_of(
     resize: str,
     input_size: int,
     variant: inception.Variant = inception.STANDARD,
+    colour: str = IGNORED,
 ) -> str:
     """Return the id of a model, a hash of its content: 64 hexadecimal digits.
 
@@ -48,6 +61,8 @@ def model_id_of(
     digest.update(f"{feature_node} {resize} {input_size}\n".encode())
     if variant != inception.STANDARD:
         digest.update(variant.id_text().encode())
+    if colour != IGNORED:  # ids from before profiles were read stay
+        digest.update(f"colour {colour}\n".encode())
     return digest.hexdigest()
 
 

@@ -14,8 +14,9 @@ import pool3.models.directory
 from pool3 import storage
 from pool3.engines import load_engine
 from pool3.errors import ModelError, Pool3Error, UsageError
+from pool3.images.profiles import IGNORED, SRGB
 from pool3.models import ModelDirectory, copy_model, inception, load_model, read_model
-from pool3.models.directory import model_from_tensors
+from pool3.models.directory import model_from_tensors, with_colour
 from pool3.models.identity import model_id_of
 from pool3.models.inception import Variant
 
@@ -79,7 +80,9 @@ def test_a_missing_file_is_named(small: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"format_version": 3}, "format_version 1 or 2"),
+        ({"format_version": 4}, "format_version 1, 2 or 3"),
+        ({"colour": None}, "colour.*ignored or srgb"),
+        ({"colour": "p3"}, "colour.*found 'p3'"),
         ({"variant": None}, "variant"),
         ({"variant": {"last_pool": "conv"}}, "variant"),
         (
@@ -161,6 +164,8 @@ def test_an_id_that_is_not_that_of_the_weights_is_refused(
     ("change", "named"),
     [
         ({"resize": "tf1-bilinear"}, "of model [0-9a-f]{64}"),
+        ({"colour": "ignored"}, "of model [0-9a-f]{64}"),
+        ({"format_version": 2}, "of model [0-9a-f]{64}"),
         (
             {"variant": {"last_pool": "average_pool", "divisor": [128.0], "offset": [1.0]}},
             "of model [0-9a-f]{64}",
@@ -223,15 +228,33 @@ def test_a_keras_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None
         load_model(str(tmp_path / "none.keras"))
 
 
-def test_a_directory_of_format_1_is_read() -> None:
-    model = load_model(str(Path(__file__).with_name("version_1")))
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_directory_of_an_older_format_is_read(version: int) -> None:
+    model = load_model(str(Path(__file__).with_name(f"version_{version}")))
     assert (model.input_size, model.feature_dimension, model.resize) == (8, 3, "pil-bilinear")
-    assert model.notes == ("written by format version 1",)
+    assert model.notes == (f"written by format version {version}",)
+    assert model.colour == IGNORED
     assert model.variant == inception.STANDARD
     np.testing.assert_array_equal(model.tensors()["scale"], [1, 0.5])
     pictures = np.full((2, 8, 8, 3), (10, 20, 30), np.uint8)
     features = load_engine(model.graph, threads=1)(pictures)
     np.testing.assert_allclose(features, [(10, 20, 30)] * 2)
+
+
+def test_a_directory_of_format_2_ignores_profiles_and_keeps_its_id(
+    seeded: ModelDirectory, directory: Path, liar: Callable[..., str], tmp_path: Path
+) -> None:
+    before = with_colour(seeded, IGNORED)
+    fields = {"format_version": 2, "model_id": before.model_id}
+    model = load_model(liar(**fields))
+    assert (model.colour, model.graph) == (IGNORED, seeded.graph)
+    assert load_model(str(directory)).colour == SRGB
+    model.write(str(tmp_path / "copy"))
+    assert load_model(str(tmp_path / "copy")) == model
+    assert with_colour(model, SRGB).model_id == seeded.model_id
+    assert with_colour(model, IGNORED) is model
+    with pytest.raises(UsageError, match="ignored, srgb, found 'p3'"):
+        with_colour(model, "p3")
 
 
 def test_another_resize_is_another_model_of_the_same_weights(
@@ -285,5 +308,7 @@ def test_the_id_depends_on_content_alone(names: list[str], length: int) -> None:
     changed = tensors | {"a": np.nextafter(tensors["a"], np.float32(9))}
     for other in (reshaped, renamed, changed):
         assert model_id_of(other, **facts) != expected
-    for key, value in (("feature_node", "g"), ("resize", "s"), ("input_size", 8)):
+    assert model_id_of(tensors, **facts, colour=IGNORED) == expected
+    changes = {"feature_node": "g", "resize": "s", "input_size": 8, "colour": SRGB}
+    for key, value in changes.items():
         assert model_id_of(tensors, **(facts | {key: value})) != expected

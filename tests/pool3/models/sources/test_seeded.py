@@ -13,12 +13,15 @@ from pool3.engines import Engine
 from pool3.gallery.calibrate import calibrate
 from pool3.gallery.scenes import draw_scene
 from pool3.images.decode import resized
+from pool3.images.profiles import IGNORED
 from pool3.models import ModelDirectory, inception
+from pool3.models.directory import with_colour
 from pool3.models.graph.freeze import folded
 from pool3.models.sources.seeded import calibrated_statistics, drawn_kernels, rounded_to_bfloat16
 
 Pixels = npt.NDArray[np.uint8]
-MODEL_ID = "113d5c63fef6cf2c951e5a6766e40c0bec3b71528d57727135568fe22eca4003"
+MODEL_ID = "1594b3f66e7b8b97166c69d291f60f7281affc6ae687b132f114714ddb18d353"
+ID_WITHOUT_PROFILES = "113d5c63fef6cf2c951e5a6766e40c0bec3b71528d57727135568fe22eca4003"
 
 
 def cosines(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -28,6 +31,7 @@ def cosines(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArr
 
 def test_the_model_is_the_same_everywhere(seeded: ModelDirectory) -> None:
     assert seeded.model_id == MODEL_ID
+    assert with_colour(seeded, IGNORED).model_id == ID_WITHOUT_PROFILES
 
 
 def test_there_is_each_tensor_of_the_network() -> None:
