@@ -20,7 +20,7 @@ from jobs.runtime.report import Report
 from jobs.runtime.run import gated, since_start
 from jobs.steps.index.build import BuildResult, skipped_text
 from jobs.steps.index.delta import build_snapshot
-from jobs.steps.index.metadata import require_unique_ids
+from jobs.steps.index.metadata import logged_columns, require_unique_ids
 from jobs.steps.index.plan import BuildPlan, plan_build
 from jobs.steps.index.report import advice, snapshot_details
 from pool3.index.snapshots.gates import Gates
@@ -34,6 +34,7 @@ def run(spark: SparkSession, config: BuildConfig) -> Report:
     """Build a snapshot and publish it; returns the report."""
     report = JOB.report()
     plan = plan_build(config, report.run_id)
+    report.details["columns"] = logged_columns(plan)
     if plan.table.foreign:
         require_unique_ids(spark, plan.table)
     report.seconds["startup"] = since_start()

@@ -9,10 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.features.columns import carried_rows, columns_to_read, numbered_columns
+from pool3.features.columns import (
+    carried_rows,
+    columns_to_read,
+    from_numbered,
+    numbered_columns,
+    to_numbered,
+)
 from pool3.features.table import FeatureTable
 from pool3.index.format.entries import METADATA, FileEntry, ShardEntry
 from pool3.index.shards.metadata import replace_rows
@@ -32,12 +39,12 @@ def list_carried(table: FeatureTable, carried: pa.Schema) -> TaskFunction:
     """Return the function that yields the ids and carried columns of files."""
 
     def run(batches: Batches) -> Batches:
-        return carried_columns(batches, table, carried)
+        return rows_with_metadata(batches, table, carried)
 
     return run
 
 
-def carried_columns(batches: Batches, table: FeatureTable, carried: pa.Schema) -> Batches:
+def rows_with_metadata(batches: Batches, table: FeatureTable, carried: pa.Schema) -> Batches:
     """Yield the rows of files that have an id, as rows of `metadata_schema`."""
     columns = ["image_id", *columns_to_read(carried, foreign=table.foreign)]
     names = ["image_id", *numbered_columns(carried).names]
@@ -45,8 +52,8 @@ def carried_columns(batches: Batches, table: FeatureTable, carried: pa.Schema) -
         for batch in table.read(file, columns):
             ids = batch.column("image_id").cast(pa.string())
             values = carried_rows(batch, carried)
-            rows = pa.RecordBatch.from_arrays([ids, *values.columns], names=names)
-            yield rows.filter(ids.is_valid())
+            rows = pa.RecordBatch.from_arrays([ids, *to_numbered(values)], names=names)
+            yield rows.filter(pc.not_equal(ids, ""))
 
 
 def refresh_shard(
@@ -89,7 +96,9 @@ def _stored(
 ) -> FileEntry | None:
     old = open_rows(index_uri, entry, METADATA).table() if METADATA in entry.files else None
     rows = new_rows.column("_row").to_numpy()
-    new = new_rows.select(numbered_columns(carried).names).rename_columns(carried.names)
+    new = pa.Table.from_batches(
+        [from_numbered(batch, carried) for batch in new_rows.to_batches()], schema=carried
+    )
     batches = replace_rows(old, rows, new, entry.rows)
     any_differs = False
     with tempfile.TemporaryDirectory(prefix="pool3-metadata-") as folder:

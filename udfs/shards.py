@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.features.columns import numbered_columns
+from pool3.features.column_types import to_stored
+from pool3.features.columns import from_numbered, numbered_columns, to_numbered
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows, usable_rows
 from pool3.index.format.entries import IDS, METADATA, ShardEntry
@@ -85,7 +86,8 @@ def assigned_rows(
         pa.nulls(len(ids), pa.int64()) if digests is None else digests,
     ]
     return pa.RecordBatch.from_arrays(
-        [*own, *metadata.columns], names=[*_OWN.names, *numbered_columns(metadata.schema).names]
+        [*own, *to_numbered(metadata)],
+        names=[*_OWN.names, *numbered_columns(metadata.schema).names],
     )
 
 
@@ -215,10 +217,7 @@ def _append(
     writer: ShardWriter, batch: pa.RecordBatch, carried: pa.Schema
 ) -> npt.NDArray[np.float32]:
     vectors = np.stack([np.frombuffer(row, "<f4") for row in batch.column("_vector").to_pylist()])
-    metadata = None
-    if carried.names:
-        columns = [batch.column(name) for name in numbered_columns(carried).names]
-        metadata = pa.RecordBatch.from_arrays(columns, schema=carried)
+    metadata = from_numbered(batch, carried) if carried.names else None
     digests = batch.column("_digest")
     writer.append(
         batch.column("image_id").to_pylist(),
@@ -283,7 +282,7 @@ def stored_rows(
 
 def _taken(table: pa.Table, carried: pa.Schema, rows: npt.NDArray[np.int64]) -> pa.RecordBatch:
     arrays = [
-        _column(table, field.name, rows).cast(field.type)
+        to_stored(_column(table, field.name, rows), field.type)
         if field.name in table.schema.names
         else pa.nulls(len(rows), field.type)
         for field in carried

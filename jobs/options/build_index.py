@@ -9,6 +9,7 @@ from jobs.options.shared import IndexConfig, require_counts, require_shares
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3.errors import UsageError
+from pool3.features.columns import ColumnChoice
 from pool3.index.shards.writer import MAX_SEED
 from pool3.vectors.distances import METRICS
 
@@ -27,6 +28,8 @@ class BuildConfig(IndexConfig):
     seed: int = 1
     vectors_dtype: str = "auto"
     metadata: str | None = None
+    columns: str | None = None
+    leave_out: str | None = None
     refit_pca: bool = False
     min_recall: float | None = None
     max_shrink: float = 0.05
@@ -46,7 +49,23 @@ class BuildConfig(IndexConfig):
         if not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"expected --seed from 0 to {MAX_SEED}, found {self.seed}")
         require_shares({"--min-recall": self.min_recall, "--max-shrink": self.max_shrink})
+        self.column_choice()
         super().__post_init__()
+
+    def column_choice(self) -> ColumnChoice:
+        """Return which columns the index is to carry."""
+        only = None if self.columns is None else _names(self.columns, "--columns")
+        leave_out = () if self.leave_out is None else _names(self.leave_out, "--leave-out")
+        return ColumnChoice(only=only, leave_out=leave_out)
+
+
+def _names(text: str, option: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise UsageError(
+            f"expected names of columns with commas between them in {option}, found {text!r}"
+        )
+    return names
 
 
 def arg_parser() -> argparse.ArgumentParser:
@@ -125,6 +144,17 @@ def _add_contents(parser: argparse.ArgumentParser) -> None:
         metavar="TABLE",
         help="a table with image_id and columns about the pictures; they replace the index's of "
         "the same names, without touching a tree, and are asked for again by later runs",
+    )
+    parser.add_argument(
+        "--columns",
+        metavar="NAME,…",
+        help="the only columns that the index carries, of the table and of --metadata; columns of "
+        "bytes are carried only when named here (default: all that can be carried)",
+    )
+    parser.add_argument(
+        "--leave-out",
+        metavar="NAME,…",
+        help="columns that the index does not carry",
     )
     parser.add_argument(
         "--refit-pca",

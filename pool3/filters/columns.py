@@ -75,7 +75,8 @@ def column_of(rows: pa.Table, declared: pa.Schema, name: str, *, argument: str) 
     kind = declared.field(first).type
     if first in rows.schema.names:
         values = rows.column(first)
-        values = values if values.type == kind else values.cast(kind)
+        # Not safe: the declared type is that of all shards, and may round what one has.
+        values = values if values.type == kind else values.cast(kind, safe=False)
     else:
         values = pa.chunked_array([pa.nulls(len(rows), kind)])
     return pc.struct_field(values, below) if below else values

@@ -21,7 +21,6 @@ from jobs.steps.index.shards import built_shards, with_empty
 from jobs.steps.tasks import gather_files, map_files
 from pool3 import storage
 from pool3.errors import UsageError
-from pool3.features.columns import carried_schema
 from pool3.features.vectors import SkippedRows
 from pool3.index.changes import table_id
 from pool3.index.format.entries import TableEntry
@@ -159,7 +158,7 @@ def shard_settings(plan: BuildPlan, dtype: str) -> ShardSettings:
         seed=plan.config.seed,
         vectors_dtype=dtype,
         added_in=plan.next.number,
-        carried=carried_schema(plan.table),
+        carried=plan.columns.schema,
     )
 
 
@@ -167,7 +166,7 @@ def assigned_rows(
     spark: SparkSession, plan: BuildPlan, files: Sequence[TableFile], n_shards: int
 ) -> DataFrame:
     """Return the usable rows of files, each with the shard that it is assigned to."""
-    carried = carried_schema(plan.table)
+    carried = plan.columns.schema
     function = assign_rows(
         plan.table,
         carried=carried,

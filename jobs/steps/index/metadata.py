@@ -5,6 +5,7 @@ A shard's metadata is a file apart: no tree is touched.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,15 +14,28 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.steps.index.changes import Changes
 from jobs.steps.index.indexed import indexed_rows
-from jobs.steps.index.plan import BuildPlan, metadata_columns
+from jobs.steps.index.plan import BuildPlan
 from jobs.steps.tasks import gather, map_files, require_unique
-from pool3.features.columns import carried_schema
+from pool3.features.columns import CarriedColumns
 from pool3.features.table import FeatureTable
 from pool3.index.format.entries import METADATA, FileEntry, ShardEntry, TableEntry
 from pool3.index.format.json_fields import Fields
 from pool3.storage.tables import TableFile
 from udfs.metadata import list_carried, metadata_schema, refresh_shard
 from udfs.scan import ID_SCHEMA, list_ids
+
+log = logging.getLogger(__name__)
+
+
+def logged_columns(plan: BuildPlan) -> dict[str, object]:
+    """Return the columns by what becomes of them, for the report; casts and losses are logged."""
+    columns = (plan.metadata_columns or CarriedColumns()).over(plan.columns)
+    for name, why in columns.left_out.items():
+        level = logging.INFO if plan.config.column_choice().why_not(name) else logging.WARNING
+        log.log(level, "the column %s is left out of the index: %s", name, why)
+    for name, change in columns.cast.items():
+        log.info("the column %s is cast: %s", name, change)
+    return columns.report()
 
 
 def require_unique_ids(spark: SparkSession, table: FeatureTable) -> None:
@@ -34,9 +48,9 @@ def refresh_same(
     spark: SparkSession, plan: BuildPlan, entries: Sequence[ShardEntry], changes: Changes
 ) -> list[ShardEntry]:
     """Take in the feature table's metadata of rows whose vectors stayed as they were."""
-    carried = carried_schema(plan.table) if changes.n_same else pa.schema([])
-    if plan.metadata is not None:
-        others = set(metadata_columns(plan.metadata).names)
+    carried = plan.columns.schema if changes.n_same else pa.schema([])
+    if plan.metadata_columns is not None:
+        others = set(plan.metadata_columns.schema.names)
         carried = pa.schema([field for field in carried if field.name not in others])
     if not carried.names:
         return list(entries)
@@ -55,12 +69,12 @@ def refresh_from_table(
     The shards, and the table; that of an earlier run is read for shards that are new only.
     """
     table = plan.metadata
-    if table is None:
+    if table is None or plan.metadata_columns is None:
         return list(entries), None if plan.base is None else plan.base.metadata
     entry = TableEntry(uri=table.uri, version=table.version)
     refresh_all, number = plan.config.metadata is not None, plan.next.number
     stale = [item for item in entries if item.rows and (refresh_all or item.added_in == number)]
-    carried = metadata_columns(table)
+    carried = plan.metadata_columns.schema
     if not stale or not carried.names:
         return list(entries), entry
     require_unique_ids(spark, table)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from jobs.options.build_index import BuildConfig
 from pool3.errors import Pool3Error, UsageError
-from pool3.features.columns import plain_columns
+from pool3.features.columns import (
+    CarriedColumns,
+    carried_columns,
+    metadata_columns,
+    require_named,
+)
 from pool3.features.table import FeatureTable, open_features, open_rows, require_columns
 from pool3.features.vectors import vector_dimension
 from pool3.index.changes import why_full_build
@@ -25,8 +28,12 @@ class BuildPlan:
     ----------
     table
         The feature table, at the version that is read.
+    columns
+        The columns of the table that the index stores.
     metadata
         The table of metadata that ``--metadata`` names, or named in an earlier run; None without.
+    metadata_columns
+        Its columns that the index stores; None without.
     dimension
         Length of a vector.
     model_id
@@ -39,7 +46,9 @@ class BuildPlan:
 
     config: BuildConfig
     table: FeatureTable
+    columns: CarriedColumns
     metadata: FeatureTable | None
+    metadata_columns: CarriedColumns | None
     dimension: int
     model_id: str | None
     next: NextSnapshot
@@ -78,15 +87,22 @@ def plan_build(config: BuildConfig, run_id: str) -> BuildPlan:
     Raises
     ------
     UsageError
-        When there is no feature table, or no table of metadata where ``--metadata`` names one.
+        When there is no feature table, or no table of metadata where ``--metadata`` names one; when
+        ``--columns`` or ``--leave-out`` names no column of either.
     """
     upcoming = NextSnapshot.begin(config.output_uri, run_id)
     table = open_features(config.features)
     metadata, warnings = _metadata_table(config, upcoming.base)
+    choice = config.column_choice()
+    columns = carried_columns(table, choice)
+    others = None if metadata is None else metadata_columns(metadata, choice)
+    require_named(choice, [columns] if others is None else [columns, others])
     return BuildPlan(
         config=config,
         table=table,
+        columns=columns,
         metadata=metadata,
+        metadata_columns=others,
         dimension=_dimension(table, upcoming.base),
         model_id=table.model_id(),
         next=upcoming,
@@ -129,8 +145,3 @@ def open_metadata(where: str) -> FeatureTable:
     table = open_rows(where, what="a table of metadata", option="--metadata")
     require_columns(table, ["image_id"], "--metadata")
     return table
-
-
-def metadata_columns(table: FeatureTable) -> pa.Schema:
-    """Return the columns of a table of metadata that an index takes in."""
-    return plain_columns(table.schema())

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pool3.index.shards.metadata import unified_schema
 from pool3.index.shards.reader import ShardReader
 from pool3.index.shards.selection import Mask
 from pool3.index.shards.writer import ShardWriter
@@ -106,7 +107,7 @@ def _metadata_schema(shards: Sequence[ShardReader]) -> pa.Schema | None:
     schemas = [shard.metadata.schema for shard in shards if shard.metadata is not None]
     if not schemas:
         return None
-    return pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()
+    return unified_schema(schemas)
 
 
 def _metadata_of(
@@ -126,7 +127,7 @@ def _metadata_at(shard: ShardReader, rows: npt.NDArray[np.int64], schema: pa.Sch
     """Return metadata of rows with the columns of `schema`, null where the shard has none."""
     table = pa.table({}) if shard.metadata is None else shard.metadata.table()
     columns = [
-        table.column(name).take(pa.array(rows)).cast(kind)
+        table.column(name).take(pa.array(rows)).cast(kind, safe=False)
         if name in table.schema.names
         else pa.nulls(len(rows), kind)
         for name, kind in zip(schema.names, schema.types, strict=True)

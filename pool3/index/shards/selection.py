@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pool3.errors import UsageError
 from pool3.filters.columns import column_of
 from pool3.filters.condition import Condition
+from pool3.index.shards.metadata import unified_schema
 from pool3.index.shards.reader import ShardReader
 
 Mask = npt.NDArray[np.bool_]
@@ -202,7 +203,6 @@ def _rows(shard: ShardReader) -> pa.Table:
 
 
 def _declared(shards: Sequence[ShardReader]) -> pa.Schema:
-    schemas = [shard.metadata.schema for shard in shards if shard.metadata is not None]
-    together = pa.unify_schemas(schemas, promote_options="permissive") if schemas else pa.schema([])
+    together = unified_schema(s.metadata.schema for s in shards if s.metadata is not None)
     fields = [field for field in together if field.name != _IMAGE_ID]
     return pa.schema([pa.field(_IMAGE_ID, pa.string()), *fields])
