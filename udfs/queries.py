@@ -17,7 +17,7 @@ from pool3.extract.pipeline import extract
 from pool3.extract.reuse import ContentReuse
 from pool3.extract.rows import PictureInput, RowContext
 from pool3.features.schema import FEATURE_SCHEMA, OK
-from pool3.features.vectors import NULL_ID
+from pool3.features.vectors import missing_ids
 from pool3.images.decode import DecodeLimits
 from pool3.images.pool import DecodePool
 from pool3.search.queries import QueryTable
@@ -58,10 +58,11 @@ def list_query_ids(queries: QueryTable) -> TaskFunction:
 
 
 def query_ids(batches: Batches, queries: QueryTable) -> Batches:
-    """Yield the ids of files that are not null."""
+    """Yield the ids of files, without null and empty ones."""
     for file in files_of(batches):
         for batch in queries.table.read(file, [queries.id_column]):
-            ids = pc.cast(batch.column(0), pa.string()).drop_null()
+            ids = pc.cast(batch.column(0), pa.string())
+            ids = ids.filter(pc.not_equal(ids, ""))
             yield pa.RecordBatch.from_arrays([ids], ID_SCHEMA.names)
 
 
@@ -107,7 +108,10 @@ def _checked(
     vectors: list[bytes | None] = [None] * len(ids)
     for row, vector in zip(ok_rows[checked.rows], checked.vectors.astype("<f4"), strict=True):
         vectors[row] = vector.tobytes()
-    errors[(ids.is_null().to_numpy(zero_copy_only=False)) & (errors == None)] = NULL_ID  # noqa: E711
+    for reason, missing in missing_ids(ids).items():
+        errors[missing & (errors == None)] = reason  # noqa: E711
+        for row in np.flatnonzero(missing):
+            vectors[row] = None  # so that it goes to one group of shards only, and is counted once
     return pa.RecordBatch.from_arrays(
         [ids, pa.array(vectors, pa.binary()), pa.array(errors, pa.string())], schema=QUERY_SCHEMA
     )

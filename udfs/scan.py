@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import types as T
 
 from pool3.features.table import FeatureTable
@@ -40,10 +41,11 @@ def list_ids(table: FeatureTable) -> TaskFunction:
 
 
 def table_ids(batches: Batches, table: FeatureTable) -> Batches:
-    """Yield the ids of files that are not null."""
+    """Yield the ids of files, without null and empty ones."""
     for file in files_of(batches):
         for batch in table.read(file, ["image_id"]):
-            ids = batch.column(0).cast(pa.string()).drop_null()
+            ids = batch.column(0).cast(pa.string())
+            ids = ids.filter(pc.not_equal(ids, ""))
             yield pa.RecordBatch.from_arrays([ids], ["image_id"])
 
 

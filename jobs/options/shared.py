@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pool3 import storage
@@ -109,7 +109,8 @@ def ids_named(text: str, option: str = "--erase") -> frozenset[str]:
     text
         Ids with commas between them; or ``@FILE``, a UTF-8 text with one id on each line, or a
         JSON list of strings where its name ends with ``.json``. The mark is needed, since an id is
-        mostly the path of a file itself.
+        mostly the path of a file itself. Only a JSON list can name the empty id, which older
+        releases took in.
     option
         What an error names.
 
@@ -123,11 +124,10 @@ def ids_named(text: str, option: str = "--erase") -> frozenset[str]:
     >>> sorted(ids_named("s3://lake/a.jpg,s3://lake/b.jpg"))
     ['s3://lake/a.jpg', 's3://lake/b.jpg']
     """
-    ids = _ids_in_file(text[1:]) if text.startswith("@") else text.split(",")
-    named = frozenset(image_id for image_id in ids if image_id)
-    if not named:
+    ids = _ids_in_file(text[1:]) if text.startswith("@") else _filled(text.split(","))
+    if not ids:
         raise UsageError(f"expected ids in {option}, found none in {text!r}; name at least one")
-    return named
+    return frozenset(ids)
 
 
 def _ids_in_file(where: str) -> list[str]:
@@ -147,4 +147,8 @@ def _ids_in_file(where: str) -> list[str]:
 
 def _lines(text: str) -> list[str]:
     # Not splitlines: that splits at characters which names of files may hold.
-    return [line.removesuffix("\r") for line in text.split("\n")]
+    return _filled(line.removesuffix("\r") for line in text.split("\n"))
+
+
+def _filled(ids: Iterable[str]) -> list[str]:
+    return [image_id for image_id in ids if image_id]

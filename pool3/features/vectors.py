@@ -19,7 +19,7 @@ from pool3.features.table import FeatureTable
 from pool3.storage.tables import TableFile
 from pool3.vectors.usable import check_vectors, common_length
 
-NULL_ID = "null_id"
+NULL_ID, EMPTY_ID = "null_id", "empty_id"
 MOST_NAMED = 20
 
 
@@ -113,12 +113,23 @@ def usable_rows(
         ids = pc.cast(batch.column("image_id"), pa.string())
         for reason, rows in checked.rejected.items():
             skipped_rows.add(reason, ids.take(pa.array(rows)).to_pylist())
-        named = pc.is_valid(ids).to_numpy(zero_copy_only=False)[checked.rows]
-        if not named.all():
-            skipped_rows.add(NULL_ID, [None] * int((~named).sum()))
+        named = np.ones(len(checked.rows), dtype=np.bool_)
+        checked_ids = ids.take(pa.array(checked.rows))
+        for reason, missing in missing_ids(checked_ids).items():
+            skipped_rows.add(reason, checked_ids.filter(pa.array(missing)).to_pylist())
+            named &= ~missing
         usable = pa.array(checked.rows[named])
         metadata = carried_rows(batch.take(usable), carried)
         yield UsableRows(ids.take(usable), checked.vectors[named], metadata)
+
+
+def missing_ids(ids: pa.Array) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return which rows have no id, bool (n,), by the reason for which they are skipped."""
+    masks = {
+        NULL_ID: pc.is_null(ids).to_numpy(zero_copy_only=False),
+        EMPTY_ID: pc.fill_null(pc.equal(ids, ""), False).to_numpy(zero_copy_only=False),
+    }
+    return {reason: mask for reason, mask in masks.items() if mask.any()}
 
 
 def _ok_rows(batch: pa.RecordBatch, foreign: bool, skipped_rows: SkippedRows) -> pa.RecordBatch:

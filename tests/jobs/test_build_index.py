@@ -89,15 +89,16 @@ def test_rows_that_cannot_be_indexed_are_counted_and_named(
 ) -> None:
     good = [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [0.0, 1.0, 0.0]]
     bad = [None, [1.0], [1.0, float("nan"), 0.0], [float("inf"), 0.0, 0.0], [0.0, 0.0, 0.0]]
-    ids = ["a", "b", "c", "null", "short", "nan", "inf", "zero", None]
+    ids = ["a", "b", "c", "null", "short", "nan", "inf", "zero", None, "", ""]
     (tmp_path / "features").mkdir()
-    table = pa.table({"image_id": ids, "features": pa.array([*good, *bad, [5.0, 5.0, 1.0]])})
+    table = pa.table({"image_id": ids, "features": pa.array([*good, *bad, *[[5.0, 5.0, 1.0]] * 3])})
     pq.write_table(table, tmp_path / "features" / "one.parquet")
     config = BuildConfig(features=str(tmp_path / "features"), index=str(tmp_path / "index"))
     report = run(spark, config)
-    assert report.counts == {"ok": 3, "failed": 6, "skipped": 0, "gone": 0}
+    assert report.counts == {"ok": 3, "failed": 8, "skipped": 0, "gone": 0}
     assert report.errors == {
         "null_vector": 1, "wrong_length": 1, "not_finite": 2, "zero_vector": 1, "null_id": 1,
+        "empty_id": 2,
     }  # fmt: skip
     named = report.details["left_out"]
     assert named["not_finite"] == ["nan", "inf"]  # type: ignore[index]

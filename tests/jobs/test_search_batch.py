@@ -80,22 +80,23 @@ def test_a_second_run_takes_the_place_of_the_first(
     bad = [None, [1.0, 2.0], [float("nan")] * 160, [0.0] * 160]
     good = varied_vectors(2).tolist()
     folder = write_queries(
-        tmp_path / "q", ["null", "short", "nan", "zero", "a", None], [*bad, *good]
+        tmp_path / "q", ["null", "short", "nan", "zero", "a", None, "", ""], [*bad, *good, *good]
     )
     config = SearchConfig(
         index=str(index), queries=folder, output=str(tmp_path / "answers"), k=500, max_failed=1
     )
     first = run(spark, config)
     assert first.exit_code == 0
-    assert first.counts == {"ok": 1, "failed": 5, "skipped": 0, "gone": 0}
+    assert first.counts == {"ok": 1, "failed": 7, "skipped": 0, "gone": 0}
     assert first.errors == {
         "null_vector": 1, "wrong_length": 1, "not_finite": 1, "zero_vector": 1, "null_id": 1,
+        "empty_id": 2,
     }  # fmt: skip
     assert first.details["failed"]["not_finite"] == ["nan"]  # type: ignore[index]
     assert len(answers_of(config.output)["a"]) == 270  # all live rows, and no more
     again = SearchConfig(**{**vars(config), "k": 2, "max_failed": 0.5})
     second = run(spark, again)
-    assert (second.exit_code, "5 of 6" in str(second.error)) == (3, True)
+    assert (second.exit_code, "7 of 8" in str(second.error)) == (3, True)
     assert len(answers_of(config.output)["a"]) == 2
     assert len(answers_of(config.output, version=0)["a"]) == 270
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pool3.errors import InvalidIndex
-from pool3.index.format.entries import FileEntry, ReductionEntry, ShardEntry, TableEntry
+from pool3.index.format.entries import IDS, FileEntry, ReductionEntry, ShardEntry, TableEntry
 from pool3.index.format.json_fields import Fields, parse_object
 from pool3.index.format.recall_curve import RecallCurve
 from pool3.vectors.distances import METRICS
@@ -193,6 +193,7 @@ def _check_shards(manifest: Manifest, where: str) -> None:
     numbers = [shard.number for shard in manifest.shards]
     if numbers != list(range(len(numbers))):
         raise InvalidIndex(f"the shards in {where} must be numbered from 0; found {numbers}")
+    _check_distinct(manifest, where)
     levels = {len(shard.search_k) for shard in manifest.shards if shard.rows}
     points = () if manifest.recall is None else manifest.recall.points
     deepest = max((point.level + 1 for point in points), default=0)
@@ -201,3 +202,26 @@ def _check_shards(manifest: Manifest, where: str) -> None:
             f"each shard in {where} must state search_k for the same levels, {deepest} or more; "
             f"found {sorted(levels)}"
         )
+
+
+def _check_distinct(manifest: Manifest, where: str) -> None:
+    """Raise `InvalidIndex` where two shards have one file, or live rows of the same ids."""
+    owners: dict[str, ShardEntry] = {}
+    contents: dict[str, ShardEntry] = {}
+    for shard in manifest.shards:
+        for file in shard.files.values():
+            other = owners.setdefault(file.path, shard)
+            if other is not shard:
+                raise InvalidIndex(
+                    f"each file in {where} must belong to one shard; found {file.path} in the "
+                    f"shards {other.number} and {shard.number}"
+                )
+        if IDS not in shard.files:
+            continue
+        same = contents.setdefault(shard.files[IDS].sha256, shard)
+        # A row that was deleted and added again may stand in both, alive in one of them.
+        if same is not shard and same.live + shard.live > shard.rows:
+            raise InvalidIndex(
+                f"each id in {where} must be in one shard; the shards {same.number} and "
+                f"{shard.number} have the same ids: {shard.files[IDS].path}"
+            )

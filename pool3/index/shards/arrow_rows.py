@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pool3.errors import InvalidIndex
 
@@ -62,7 +63,7 @@ class ArrowRows:
 
 
 class IdRows(ArrowRows):
-    """The ids of a shard; the first column has the image_ids, strings that are never null."""
+    """The ids of a shard; the first column has the image_ids, unique strings in ascending order."""
 
     def __init__(self, path: Path, where: str) -> None:
         super().__init__(path, where)
@@ -73,12 +74,26 @@ class IdRows(ArrowRows):
                 f"columns {', '.join(map(str, self.schema)) or 'none'}"
             )
         self._texts = [_offsets_and_bytes(chunk) for chunk in chunks]
+        _require_ascending(pa.chunked_array(chunks, pa.string()), where)
 
     def image_id(self, row: int) -> str:
         """Return one image_id, thirty times as fast as `value`."""
         number, position = self._place(row)
         offsets, text = self._texts[number]
         return str(text[offsets[position] : offsets[position + 1]], "utf-8")
+
+
+def _require_ascending(ids: pa.ChunkedArray, where: str) -> None:
+    """Raise `InvalidIndex` at the first id that is not after the one before it, byte by byte."""
+    ascends = pc.less(ids[:-1], ids[1:])
+    row = pc.index(ascends, pa.scalar(False)).as_py()
+    if row >= 0:
+        before, after = ids[row].as_py(), ids[row + 1].as_py()
+        fault = "twice" if before == after else f"after {before!r}"
+        raise InvalidIndex(
+            f"the image_ids in {where} must be unique and ascend; found {after!r} {fault} in row "
+            f"{row + 1}: build the index again"
+        )
 
 
 def _offsets_and_bytes(strings: pa.Array) -> tuple[memoryview, memoryview]:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 
 from pool3 import storage
-from pool3.index.format.entries import VECTORS, ShardEntry
+from pool3.index.format.entries import IDS, VECTORS, ShardEntry
 from pool3.index.format.npy import read_array
-from pool3.index.shards.arrow_rows import ArrowRows
+from pool3.index.shards.arrow_rows import ArrowRows, IdRows
 
 Opened = TypeVar("Opened")
 
@@ -22,9 +22,9 @@ def open_rows(index_uri: str, entry: ShardEntry, kind: str) -> ArrowRows:
     Raises
     ------
     InvalidIndex, StorageError
-        When the file is missing, damaged, or not an Arrow file.
+        When the file is missing, damaged, or not an Arrow file; when ids do not ascend.
     """
-    return _opened(index_uri, entry, kind, ArrowRows)
+    return _opened(index_uri, entry, kind, IdRows if kind == IDS else ArrowRows)
 
 
 def open_vectors(index_uri: str, entry: ShardEntry) -> npt.NDArray[Any]:

@@ -59,7 +59,7 @@ def test_ids_are_named_in_the_option_or_in_a_file(tmp_path: Path) -> None:
     assert ids_named(str(lines)) == {str(lines)}
 
 
-@given(ids=st.sets(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1))
+@given(ids=st.sets(st.text(st.characters(codec="utf-8")), min_size=1))
 def test_json_names_any_id(tmp_path_factory: pytest.TempPathFactory, ids: set[str]) -> None:
     path = tmp_path_factory.mktemp("ids") / "ids.json"
     path.write_text(json.dumps(sorted(ids)))

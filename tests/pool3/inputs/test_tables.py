@@ -186,9 +186,10 @@ def test_ids_come_from_a_column_or_a_base(tmp_path: Path) -> None:
     rows = read(path, id_from="relative:/d", allow_uri=("/",))
     assert [row["image_id"] for row in rows[:2]] == ["x/1.jpg", "/e/2.jpg"]
     assert [row["refused"] for row in rows] == [None, "not below the base of --id-from", "no uri"]
-    pq.write_table(pa.table({"uri": ["/d/1", "/d/2"], "n": ["a", None]}), path)
-    with pytest.raises(UsageError, match=r"column n of \S+, row 2 of file 1"):
-        read(path, id_column="n")
+    for missing in (None, ""):
+        pq.write_table(pa.table({"uri": ["/d/1", "/d/2"], "n": ["a", missing]}), path)
+        with pytest.raises(UsageError, match=r"column n of \S+, row 2 of file 1"):
+            read(path, id_column="n")
 
 
 def test_bytes_are_taken_from_the_table_whatever_their_uri(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -173,3 +174,37 @@ def test_any_field_replaced_by_anything_is_refused_or_means_itself(data):
     except InvalidIndex:
         return
     assert json.loads(manifest.to_json()) == value
+
+
+def shard(number: int, unique: str, *, dead: int = 0, ids: str = SHA) -> ShardEntry:
+    files = {kind: entry(f"shards/{unique}/{kind}") for kind in ("tree", "vectors", "ids")}
+    files["ids"] = FileEntry(path=files["ids"].path, bytes=12, sha256=ids)
+    if dead:
+        files["tombstones"] = entry(f"tombstones/{unique}/{number}")
+    return ShardEntry(number=number, rows=7, seed=1, max_norm=2.5, files=files, dead=dead)
+
+
+OTHER = "fedcba9876543210" * 4
+
+
+def read_with(*shards: ShardEntry) -> Manifest:
+    manifest = example(shards=shards, rows=sum(item.live for item in shards))
+    return parse_manifest(manifest.to_json(), "m")
+
+
+def test_a_shard_that_is_listed_twice_is_refused():
+    with pytest.raises(InvalidIndex, match="shards/u/ids in the shards 0 and 2"):
+        read_with(shard(0, "u"), shard(1, "v", ids=OTHER), shard(2, "u"))
+    one, two = shard(0, "u"), shard(1, "v", ids=OTHER)
+    shared = {**two.files, "vectors": one.files["vectors"]}
+    with pytest.raises(InvalidIndex, match="found shards/u/vectors in the shards 0 and 1"):
+        read_with(one, replace(two, files=shared))
+
+
+def test_a_copy_of_a_shard_is_refused_unless_its_rows_were_deleted():
+    with pytest.raises(InvalidIndex, match="shards 0 and 1 have the same ids: shards/v/ids"):
+        read_with(shard(0, "u"), shard(1, "v"))
+    with pytest.raises(InvalidIndex, match="have the same ids"):
+        read_with(shard(0, "u", dead=3), shard(1, "v", dead=3))
+    read_with(shard(0, "u"), shard(1, "v", ids=OTHER))
+    read_with(shard(0, "u", dead=3), shard(1, "v", dead=4))  # deleted, and added again
