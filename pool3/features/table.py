@@ -90,16 +90,16 @@ class FeatureTable:
     def _completed(
         self, batch: pa.RecordBatch, file: TableFile, columns: list[str] | None
     ) -> pa.RecordBatch:
-        """Add the columns of the file's partition, and give the others the types of the log."""
-        if self.columns is not None and self.foreign:
-            batch = _as_logged(batch, self.columns)
+        """Add the columns that are not in the file, and give the others the types of the log."""
+        logged = pa.schema([]) if self.columns is None or not self.foreign else self.columns
+        batch = _as_logged(batch, logged)
         for name, value in file.partition:
-            if name not in batch.schema.names and (columns is None or name in columns):
-                kind = pa.string() if self.columns is None else self.columns.field(name).type
-                values = _repeated(value, kind, batch.num_rows)
-                batch = pa.RecordBatch.from_arrays(
-                    [*batch.columns, values], schema=batch.schema.append(pa.field(name, kind))
-                )
+            if _lacks(batch, name, columns):
+                kind = logged.field(name).type if name in logged.names else pa.string()
+                batch = _with_column(batch, name, _repeated(value, kind, batch.num_rows))
+        for field in logged:  # of a file that was written before the column existed
+            if _lacks(batch, field.name, columns):
+                batch = _with_column(batch, field.name, pa.nulls(batch.num_rows, field.type))
         return batch
 
     def n_rows(self, file: TableFile) -> int:
@@ -174,6 +174,15 @@ def _as_logged(batch: pa.RecordBatch, logged: pa.Schema) -> pa.RecordBatch:
                 ) from error
             batch = batch.set_column(at, pa.field(field.name, kind), values)
     return batch
+
+
+def _lacks(batch: pa.RecordBatch, name: str, columns: list[str] | None) -> bool:
+    return name not in batch.schema.names and (columns is None or name in columns)
+
+
+def _with_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
+    schema = batch.schema.append(pa.field(name, values.type))
+    return pa.RecordBatch.from_arrays([*batch.columns, values], schema=schema)
 
 
 def _repeated(value: str | None, kind: pa.DataType, n_rows: int) -> pa.Array:

@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from pool3.errors import StorageError, UsageError
+from pool3.storage.uris import canonical_uri
 
 _DELETION_VECTORS = "deletionVectors"
 _COLUMN_MAPPING = "columnMapping"
@@ -108,7 +109,7 @@ def path_in_table(uri: str, logged: str) -> str:
     """
     path = unquote(logged)
     if _ABSOLUTE.match(logged):
-        path = re.sub(r"^(file:)/+|^s3[an]:", lambda match: "/" if match[1] else "s3:", path)
+        path = _absolute(path)
         path = path.removeprefix(f"{uri}/") if path.startswith(f"{uri}/") else ""
     if not path or ".." in path.split("/"):
         raise UsageError(
@@ -117,6 +118,13 @@ def path_in_table(uri: str, logged: str) -> str:
             "CLONE, or CREATE TABLE ... AS SELECT)"
         )
     return path
+
+
+def _absolute(path: str) -> str:
+    try:
+        return canonical_uri(path)
+    except UsageError:
+        return ""
 
 
 def deleted_rows(table: DeltaTable, uri: str) -> Mapping[str, str]:
@@ -149,10 +157,10 @@ def deleted_rows(table: DeltaTable, uri: str) -> Mapping[str, str]:
         ) from error
     root = unquote(table.table_uri).rstrip("/") + "/"
     packed = {}
-    for file, kept in zip(
+    for file, selection in zip(
         vectors.column("filepath").to_pylist(), vectors.column("selection_vector"), strict=True
     ):
-        mask = ~kept.values.to_numpy(zero_copy_only=False).astype(np.bool_)
+        mask = ~selection.values.to_numpy(zero_copy_only=False).astype(np.bool_)
         packed[unquote(file).removeprefix(root)] = pack_mask(mask)
     return packed
 

@@ -184,6 +184,12 @@ def widened(folder: Path) -> str:
     return write_log(folder, wide, [action], table_protocol=protocol("typeWidening"))
 
 
+def later_columns(folder: Path) -> str:
+    older, newer = ROWS.slice(1, 1).drop_columns(["label"]), ROWS.take([0, 2, 3])
+    actions = [add_action(folder, older, "a.parquet"), add_action(folder, newer, "b.parquet")]
+    return write_log(folder, SCHEMA, actions)
+
+
 def without_files(folder: Path) -> str:
     DeltaTable.create(str(folder), SCHEMA)
     return str(folder)
@@ -321,8 +327,8 @@ def inputs(uri: str) -> Rows:
         for first, batch in read_share(share, schema, pa.schema(carried_struct(schema))):
             positions += range(first, first + batch.num_rows)
             names = batch.column("image_id").to_pylist()
-            found = batch.schema.names
-            values = batch.column("label").to_pylist() if "label" in found else [None] * len(names)
+            has_label = "label" in batch.schema.names
+            values = batch.column("label").to_pylist() if has_label else [None] * len(names)
             rows.update(zip(names, values, strict=True))
     assert len(positions) == len(set(positions)) == len(rows)
     return rows
@@ -418,6 +424,7 @@ SORTS = {
     "shallow clone of a bucket": Sort(clone_of_bucket, refused="shallow clone"),
     "paths that climb": Sort(climbing, refused=r"\.\./source"),
     "widened types": Sort(widened, refused_by=NOT_OURS),
+    "columns that begin later": Sort(later_columns, refused_by=NOT_OURS),
     "delta without files": Sort(without_files, refused="without files", refused_by=NOT_OURS),
     "a log without commits": Sort(log_alone, refused="found", refused_by=NO_TABLE),
     "a file of a delta table": Sort(file_of_delta, refused="Delta", refused_by=A_FILE),

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from pool3.inputs import contents, readers
 from pool3.inputs.contents import Contents
+from pool3.inputs.readers import read_share
 from pool3.inputs.rows import POSITIONS_PER_FILE
 from pool3.inputs.table_files import table_input
+from tests.delta_tables import add_action, inline_vector, protocol, write_log
 
 ROWS = 40
 
@@ -64,3 +66,16 @@ def test_row_groups_without_a_chosen_row_are_not_read(
     result = [values for _, values in Contents(shares, "bytes").read(np.array([8, 9, 30]))]
     assert pa.chunked_array(result).to_pylist() == [b"1:8", b"1:9", b"1:30"]
     assert read == [(1, ["bytes"]), (4, ["bytes"])]
+
+
+def test_rows_behind_deleted_ones_keep_their_bytes(tmp_path: Path) -> None:
+    data = pa.table({"id": list("abcdef"), "bytes": [name.encode() for name in "abcdef"]})
+    action = add_action(tmp_path, data, vector=inline_vector([0, 2, 3]))
+    uri = write_log(tmp_path, data.schema, [action], table_protocol=protocol("deletionVectors"))
+    shares = table_input(uri, glob=None, first_number=0).shares
+    rows = [placed for share in shares for placed in read_share(share, data.schema, data.schema)]
+    positions = [first + at for first, batch in rows for at in range(batch.num_rows)]
+    ids = [name for _, batch in rows for name in batch.column("id").to_pylist()]
+    assert ids == ["b", "e", "f"]
+    read = Contents(shares, "bytes").read(np.array(positions))
+    assert [value for _, values in read for value in values.to_pylist()] == [b"b", b"e", b"f"]
