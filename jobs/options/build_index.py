@@ -73,7 +73,7 @@ def arg_parser() -> argparse.ArgumentParser:
     parser = job_parser(
         NAME,
         "Build a snapshot of an index from a feature table and publish it. The table is one that\n"
-        "extract-features wrote, or any folder of Parquet files with the columns image_id and\n"
+        "extract-features wrote, or any Delta table or Parquet with the columns image_id and\n"
         "features. Vectors that cannot be indexed are counted, named and left out. Run again, it\n"
         "adds what is new in the table, and buries what changed or went; compact-index folds that.",
         "example:\n"

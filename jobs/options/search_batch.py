@@ -61,7 +61,7 @@ def arg_parser() -> argparse.ArgumentParser:
         "--queries",
         required=True,
         metavar="TABLE_OR_PICTURES",
-        help="a feature table, or any Delta table or folder of Parquet files with the columns "
+        help="a feature table, or any Delta table, folder or file of Parquet with the columns "
         "features and query_id or image_id; or a folder, file or glob of pictures, whose uris "
         "are then the query ids",
     )
