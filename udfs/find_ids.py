@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from pyspark.sql import types as T
 
 from pool3 import storage
+from pool3.features.column_types import id_texts
 from pool3.features.table import FeatureTable
 from pool3.storage.tables import TableFile
 from udfs.tasks import Batches, Broadcast, TaskFunction, files_of, summary
@@ -87,7 +88,7 @@ def _ids_in_table_file(table: FeatureTable, file: TableFile, wanted: pa.Array) -
         for batch in table.read(file, ["image_id"]):
             if batch.num_columns == 0:
                 return None
-            ids = batch.column(0).cast(pa.string())
+            ids = id_texts(batch.column(0))
             matches += ids.filter(pc.is_in(ids, wanted)).to_pylist()
     except (pa.ArrowException, OSError):
         return None

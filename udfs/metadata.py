@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from pool3.features.column_types import id_texts
 from pool3.features.columns import (
     carried_rows,
     columns_to_read,
@@ -50,7 +51,7 @@ def rows_with_metadata(batches: Batches, table: FeatureTable, carried: pa.Schema
     names = ["image_id", *numbered_columns(carried).names]
     for file in files_of(batches):
         for batch in table.read(file, columns):
-            ids = batch.column("image_id").cast(pa.string())
+            ids = id_texts(batch.column("image_id"))
             values = carried_rows(batch, carried)
             rows = pa.RecordBatch.from_arrays([ids, *to_numbered(values)], names=names)
             yield rows.filter(pc.not_equal(ids, ""))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import types as T
 
+from pool3.features.column_types import id_texts
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows, usable_rows
 from pool3.index.recall.picker import SamplePicker
@@ -44,7 +45,7 @@ def table_ids(batches: Batches, table: FeatureTable) -> Batches:
     """Yield the ids of files, without null and empty ones."""
     for file in files_of(batches):
         for batch in table.read(file, ["image_id"]):
-            ids = batch.column(0).cast(pa.string())
+            ids = id_texts(batch.column(0))
             ids = ids.filter(pc.not_equal(ids, ""))
             yield pa.RecordBatch.from_arrays([ids], ["image_id"])
 

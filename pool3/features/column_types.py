@@ -160,6 +160,11 @@ def to_stored(values: pa.Array, kind: pa.DataType) -> pa.Array:
     return values if values.type == kind else values.cast(kind, safe=False)
 
 
+def id_texts(values: pa.Array) -> pa.Array:
+    """Return ids of any type as strings; bytes must be UTF-8."""
+    return values.cast(pa.string()) if is_bytes(values.type) else to_stored(values, pa.string())
+
+
 def _uuid_texts(values: pa.ExtensionArray) -> pa.Array:
     texts = [
         None if raw is None else str(uuid.UUID(bytes=raw)) for raw in values.storage.to_pylist()

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pool3.errors import UsageError
+from pool3.features.column_types import id_texts
 from pool3.features.columns import carried_rows, columns_to_read
 from pool3.features.schema import OK
 from pool3.features.table import FeatureTable
@@ -110,7 +111,7 @@ def usable_rows(
     for whole in table.read(file, columns):
         batch = _ok_rows(whole, table.foreign, skipped_rows)
         checked = check_vectors(batch.column("features"), dimension=dimension, metric=metric)
-        ids = pc.cast(batch.column("image_id"), pa.string())
+        ids = id_texts(batch.column("image_id"))
         for reason, rows in checked.rejected.items():
             skipped_rows.add(reason, ids.take(pa.array(rows)).to_pylist())
         named = np.ones(len(checked.rows), dtype=np.bool_)

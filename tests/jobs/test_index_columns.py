@@ -69,7 +69,7 @@ KINDS: dict[str, tuple[pa.DataType, Any, str | None]] = {
         lambda row: dt.datetime(9999, 12, 31, tzinfo=dt.UTC) - days(row),
         "last = '9999-12-24T00:00:00Z'",
     ),
-    "span": (pa.duration("ms"), lambda row: days(row), None),
+    "span": (pa.duration("ms"), days, None),
     "price": (pa.decimal128(9, 2), lambda row: decimal.Decimal(row) / 4, "price = 1.75"),
     "uid": (pa.uuid(), lambda row: UUIDS[row].bytes, f"uid = '{UUIDS[7]}'"),
 }  # fmt: skip
@@ -187,7 +187,7 @@ def test_a_column_may_change_its_type(spark: SparkSession, tmp_path: Path) -> No
         pq.write_table(table, labels)
         build_index.run(spark, config(features, index, metadata=str(labels.parent), columns="n"))
         rows = pool3.open(str(index)).search(VECTORS[0], k=ROWS).to_pandas()
-        assert dict(zip(rows["image_id"], rows["n"], strict=True)) == dict(zip(IDS, values, strict=True))
+        assert rows.set_index("image_id")["n"].to_dict() == dict(zip(IDS, values, strict=True))
         assert list(rows.columns) == ["rank", "image_id", "distance", "n"]
 
 
@@ -198,6 +198,19 @@ def test_names_are_checked_before_anything_is_read(spark: SparkSession, tmp_path
     with pytest.raises(UsageError, match="commas"):
         config(features, index, leave_out="text,,labl")
     assert not index.exists()
+
+
+def test_ids_of_any_type_are_text(spark: SparkSession, tmp_path: Path) -> None:
+    keys = pa.array([key.bytes for key in UUIDS], pa.uuid())
+    table = table_of(range(ROWS)).select(["features"]).append_column("image_id", keys)
+    pq.write_table(table, _made(tmp_path / "features" / "a.parquet"))
+    labels = pa.table({"image_id": keys, "n": range(ROWS)})
+    pq.write_table(labels, _made(tmp_path / "labels" / "a.parquet"))
+    index = tmp_path / "index"
+    options = {"metadata": str(tmp_path / "labels")}
+    build_index.run(spark, config(str(tmp_path / "features"), index, **options))
+    rows = pool3.open(str(index)).search(VECTORS[7], k=1).to_pandas()
+    assert rows[["image_id", "n"]].to_numpy().tolist() == [[str(UUIDS[7]), 7]]
 
 
 def _made(path: Path) -> Path:
