@@ -7,7 +7,14 @@ import logging
 from pool3 import storage
 from pool3.errors import ModelError, UsageError
 from pool3.images.decode import RESIZES
-from pool3.models.directory import ModelDirectory, is_model, read_model, with_resize
+from pool3.images.profiles import require_colour
+from pool3.models.directory import (
+    ModelDirectory,
+    is_model,
+    read_model,
+    with_colour,
+    with_resize,
+)
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +26,7 @@ def load_model(
     source: str,
     *,
     resize: str | None = None,
+    colour: str | None = None,
     input_tensor: str | None = None,
     output_tensor: str | None = None,
 ) -> ModelDirectory:
@@ -34,6 +42,9 @@ def load_model(
     resize
         How pictures are resized, one of `pool3.images.decode.RESIZES`, instead of the resize that
         belongs to the source.
+    colour
+        How colour profiles of pictures are treated, one of `pool3.images.profiles.COLOURS`. By
+        default a model directory keeps its own, and other sources convert to sRGB.
     input_tensor, output_tensor
         Only for a frozen graph: the tensors of the pictures and of the features, if they are not
         recognised by structure.
@@ -48,9 +59,13 @@ def load_model(
     """
     if resize is not None and resize not in RESIZES:
         raise UsageError(f"expected a resize of {', '.join(RESIZES)}, found {resize!r}")
+    if colour is not None:
+        require_colour(colour)
     model = _load(source, input_tensor, output_tensor)
     if resize is not None:
         model = with_resize(model, resize)
+    if colour is not None:
+        model = with_colour(model, colour)
     log.info("model %s from %s", model.model_id, model.source)
     for note in model.notes:
         log.info("model %s: %s", model.model_id[:12], note)
