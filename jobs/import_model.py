@@ -31,6 +31,7 @@ def run(spark: SparkSession | None, config: ImportConfig) -> Report:
     model = load_model(
         config.source,
         resize=config.resize,
+        colour=config.colour,
         input_tensor=config.input_tensor,
         output_tensor=config.output_tensor,
     )
@@ -50,6 +51,7 @@ def run(spark: SparkSession | None, config: ImportConfig) -> Report:
         source=model.source,
         output=config.output_uri,
         resize=model.resize,
+        colour=model.colour,
         input_size=model.input_size,
         variant=model.variant.as_json(),
     )

@@ -10,6 +10,7 @@ from jobs.runtime.run import job_parser
 from pool3 import storage
 from pool3.errors import UsageError
 from pool3.images.decode import RESIZES
+from pool3.images.profiles import COLOURS
 
 NAME = "import-model"
 
@@ -21,6 +22,7 @@ class ImportConfig:
     source: str
     output: str
     resize: str | None = None
+    colour: str | None = None
     input_tensor: str | None = None
     output_tensor: str | None = None
     report: str | None = None
@@ -29,6 +31,10 @@ class ImportConfig:
         if self.resize is not None and self.resize not in RESIZES:
             raise UsageError(
                 f"expected --resize to be one of {', '.join(RESIZES)}, found {self.resize!r}"
+            )
+        if self.colour is not None and self.colour not in COLOURS:
+            raise UsageError(
+                f"expected --colour to be one of {', '.join(COLOURS)}, found {self.colour!r}"
             )
         storage.canonical_uri(self.output)
 
@@ -61,6 +67,12 @@ def arg_parser() -> argparse.ArgumentParser:
         "--resize",
         metavar="NAME",
         help=f"how pictures are resized, {' or '.join(RESIZES)} (default: as the source was used)",
+    )
+    parser.add_argument(
+        "--colour",
+        metavar="NAME",
+        help=f"how colour profiles of pictures are treated, {' or '.join(COLOURS)} (default: as "
+        "the model directory says, else srgb)",
     )
     parser.add_argument(
         "--input-tensor",

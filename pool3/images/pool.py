@@ -19,6 +19,7 @@ from typing import TypeVar
 from pool3.errors import PictureError, Pool3Error, UsageError
 from pool3.images.decode import RESIZES, DecodeLimits, Picture
 from pool3.images.pixel_budget import PixelBudget
+from pool3.images.profiles import SRGB, require_colour
 from pool3.images.thumbnails import check_side
 from pool3.images.worker import Decoder, DecoderSettings
 
@@ -42,7 +43,7 @@ class DecodePool:
     ----------
     processes
         How many pictures are decoded at the same time.
-    size, resize, limits
+    size, resize, limits, colour
         As in `pool3.images.decode.decode_resized`.
     timeout_s
         Time limit of a picture in seconds; after that its process is killed and its error is
@@ -84,10 +85,12 @@ class DecodePool:
         memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
         in_flight_pixels: int = IN_FLIGHT_PIXELS,
         thumbnail_side: int | None = None,
+        colour: str = SRGB,
         function: str = "pool3.images.decode:decode_resized",
     ) -> None:
         if resize not in RESIZES:
             raise UsageError(f"expected a resize of {', '.join(RESIZES)}, found {resize!r}")
+        require_colour(colour)
         if min(processes, size) < 1 or timeout_s <= 0:
             raise UsageError(
                 "expected 1 process or more, pictures of 1 pixel or more and a time limit above "
@@ -103,6 +106,7 @@ class DecodePool:
             timeout_s=timeout_s,
             memory_limit_bytes=memory_limit_bytes,
             thumbnail_side=thumbnail_side,
+            colour=colour,
             function=function,
         )
         self._budget = PixelBudget(in_flight_pixels)

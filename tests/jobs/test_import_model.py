@@ -7,7 +7,7 @@ import pytest
 
 from jobs.import_model import main
 from pool3.models import read_model
-from tests.pool3.models.sources.test_seeded import MODEL_ID
+from tests.pool3.models.sources.test_seeded import ID_WITHOUT_PROFILES, MODEL_ID
 
 
 def report_of(text: str) -> dict[str, object]:
@@ -32,13 +32,20 @@ def test_a_source_becomes_a_model_directory(
     again[3] = str(tmp_path / "other")
     assert main(again) == 0
     assert read_model(again[3]).resize == "tf1-bilinear"
+    assert read_model(again[3]).colour == "srgb"
+    before = ["--source", str(output), "--output", str(tmp_path / "old"), "--colour", "ignored"]
+    capsys.readouterr()
+    assert main(before) == 0
+    report = report_of(capsys.readouterr().out)
+    assert (report["colour"], report["model_id"]) == ("ignored", ID_WITHOUT_PROFILES)
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (["--source", "seeded"], "--output"),
-        (["--source", "seeded", "--resize", "nearest"], "tf1-bilinear, found 'nearest'"),
+        (["--source", "seeded", "--resize", "nearest"], "bilinear, found 'nearest'"),
+        (["--source", "seeded", "--colour", "p3"], "--colour to be one of ignored, srgb, found"),
         (["--source", "seeded", "--input-tensor", "x:0"], "only for a frozen graph"),
         (["--source", "/no/such/file.pb"], "found no file or folder '/no/such/file.pb'"),
         (["--source", __file__], "something that begins with"),

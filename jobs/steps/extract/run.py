@@ -34,7 +34,9 @@ from pool3.extract.task_summary import TaskSummary
 from pool3.features.schema import GONE
 from pool3.features.table import FeatureTable, model_uri, own_table
 from pool3.images.decode import DecodeLimits
+from pool3.images.profiles import IGNORED, SRGB
 from pool3.models import ModelDirectory, load_model
+from pool3.models.directory import with_colour
 from pool3.models.graph.graphdef import check_ops
 from udfs.extract import ExtractSettings, extract_partition
 
@@ -69,10 +71,16 @@ def comparison(
 
 
 def load_checked_model(config: ExtractConfig, table: FeatureTable | None) -> ModelDirectory:
-    """Load the model; raise `UsageError` when the table has features of another one."""
+    """Load the model; raise `UsageError` when the table has features of another one.
+
+    A table of the same model with another treatment of colour profiles is continued with that.
+    """
     model = load_model(config.model)
     check_ops(model.graph)  # before anything is written
     expected = table.model_id() if table is not None else None
+    if expected is not None and expected != model.model_id:
+        other = with_colour(model, SRGB if model.colour == IGNORED else IGNORED)
+        model = other if expected == other.model_id else model
     if expected is not None and expected != model.model_id:
         raise UsageError(
             f"expected model {expected}, which made the features in {config.output_uri}, found "
@@ -100,6 +108,7 @@ def _settings(
         schema=work.schema,
         input_size=work.model.input_size,
         resize=work.model.resize,
+        colour=work.model.colour,
         engine=config.engine,
         precision=config.precision,
         threads=int(spark.conf.get("spark.task.cpus", "1") or 1),

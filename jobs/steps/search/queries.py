@@ -87,6 +87,7 @@ def _picture_queries(
         metric=manifest.metric,
         input_size=model.input_size,
         resize=model.resize,
+        colour=model.colour,
     )
     function = picture_queries(settings, spark.sparkContext.broadcast(model.graph))
     rows = pa.table(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 import pool3
 import pool3.search.pictures
@@ -13,6 +13,8 @@ from pool3.engines import load_engine, loads
 from pool3.errors import InvalidIndex, ModelError, UsageError
 from pool3.images.decode import decode_resized
 from pool3.models import load_model
+from pool3.models.directory import with_colour
+from tests.pool3.images.test_profiles import P3, matrix_profile, p3_of
 
 
 class FakeModel:
@@ -21,6 +23,7 @@ class FakeModel:
     model_id = "mean-colour"
     input_size = 8
     resize = "pil-bilinear"
+    colour = "srgb"
     graph = b"a graph"
     graph_sha256 = "of the graph"
 
@@ -82,6 +85,24 @@ def test_every_form_of_a_picture(picture_index, pictures):
     assert picture_index.search_bytes(path.read_bytes(), k=1).ids == [str(path)]
 
 
+def test_a_query_is_prepared_as_the_model_says(picture_index, pictures, monkeypatch):
+    grey = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    file = io.BytesIO()
+    with Image.open(pictures["red"]) as picture:
+        p3_of(picture).save(file, "PNG", icc_profile=matrix_profile(P3))
+        unusable = picture.copy()
+        unusable.info["icc_profile"] = grey
+    assert picture_index.search(unusable, k=1).distances[0] < 1e-6
+    forms = [file.getvalue(), Image.open(file)]
+    for form in forms:
+        hits = picture_index.search(form, k=1)
+        assert hits.ids == [str(pictures["red"])]
+        assert hits.distances[0] < 1e-4
+    monkeypatch.setattr(FakeModel, "colour", "ignored")
+    for form in forms:
+        assert picture_index.search(form, k=1).distances[0] > 1e-3
+
+
 def test_several_at_once(picture_index, pictures):
     queries = [pictures["blue"], pictures["red"].read_bytes(), np.ones(6)]
     several = picture_index.search(queries, k=1)
@@ -139,6 +160,38 @@ def test_a_copy_that_claims_the_id_of_the_index_is_refused(make_index, pictures)
     path.write_text(path.read_text().replace(model.model_id, claimed))
     with pytest.raises(ModelError, match=f"{claimed} in {copy}, .* of model {model.model_id}"):
         pool3.open(directory).search(pictures["red"])
+
+
+@pytest.mark.parametrize("colour", ["srgb", "ignored"])
+def test_pictures_with_profiles_find_their_originals(make_index, shared_data, colour):
+    """Not with the features of tables that ignore profiles, which is why those keep to it."""
+    folder = shared_data.parent / "cases" / "icc"
+    if not folder.is_dir():
+        pytest.skip("no pictures in ../shared/cases")
+    model = with_colour(load_model("seeded"), colour)
+    engine = load_engine(model.graph, threads=2)
+    paths = sorted(folder.glob("*_srgb.png")) + sorted(shared_data.glob("flowers/*/*.jpg"))[::40]
+    inputs = [
+        decode_resized(
+            path.read_bytes(), size=model.input_size, resize=model.resize, colour=model.colour
+        ).rgb
+        for path in paths
+    ]
+    relative = f"models/{model.model_id}"
+    directory = make_index(
+        engine(np.stack(inputs)),
+        ids=[path.name for path in paths],
+        model=(model.model_id, relative),
+    )
+    model.write(f"{directory}/{relative}")
+    index = pool3.open(directory)
+    distances = {}
+    for path in sorted({*folder.iterdir()} - {*paths}):
+        hits = index.search(path, k=4)
+        distances[path.name] = hits.distances[0]
+        if colour == "srgb":
+            assert hits.ids[0] == f"{path.name[:3]}_srgb.png"
+    assert (max(distances["003_p3.png"], distances["005_p3.png"]) < 0.005) == (colour == "srgb")
 
 
 def test_the_real_model_from_the_index_s_own_copy(make_index, tmp_path):
