@@ -50,6 +50,7 @@ class ExtractSettings:
     schema: pa.Schema
     input_size: int
     resize: str
+    colour: str
     engine: str
     precision: str
     threads: int
@@ -215,7 +216,7 @@ def _release(graph: Broadcast[bytes]) -> bytes:
     return value
 
 
-_DecoderKey = tuple[int, int, str, DecodeLimits, int | None, str, float]
+_DecoderKey = tuple[int, int, str, str, DecodeLimits, int | None, str, float]
 _decoders: dict[_DecoderKey, DecodePool] = {}
 
 
@@ -228,6 +229,7 @@ def _worker_decoder(settings: ExtractSettings) -> DecodePool:
         settings.threads,
         settings.input_size,
         settings.resize,
+        settings.colour,
         settings.limits,
         settings.thumbnail_side,
         settings.decode_function,
@@ -241,6 +243,7 @@ def _worker_decoder(settings: ExtractSettings) -> DecodePool:
             processes=settings.threads,
             size=settings.input_size,
             resize=settings.resize,
+            colour=settings.colour,
             limits=settings.limits,
             timeout_s=settings.timeout_s,
             thumbnail_side=settings.thumbnail_side,

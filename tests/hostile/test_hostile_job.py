@@ -98,7 +98,7 @@ def test_a_row_is_whole_whatever_became_of_its_file(corpus: Run) -> None:
         assert row["status"] == ("ok" if ok else "failed")
         assert (row["features"] is not None) == ok
         assert (row["thumbnail"] is not None) == ok
-        assert (row["error_detail"] is None) == ok
+        assert ok or row["error_detail"]  # an ok row names damage outside of its pixels
         if ok:
             assert np.isfinite(row["features"]).all()
 

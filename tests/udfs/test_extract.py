@@ -58,6 +58,7 @@ def task_settings(tmp_path: Path) -> Iterator[ExtractSettings]:
         schema=FEATURE_SCHEMA,
         input_size=SIDE,
         resize="pil-bilinear",
+        colour="srgb",
         engine="auto",
         precision="float32",
         threads=1,
