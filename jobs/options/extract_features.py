@@ -14,6 +14,7 @@ from pool3.engines import AUTO, ENGINES, PRECISIONS
 from pool3.errors import UsageError
 from pool3.images.decode import DecodeLimits
 from pool3.inputs.options import InputOptions
+from pool3.storage.uris import table_location
 
 NAME = "extract-features"
 
@@ -114,6 +115,7 @@ class ExtractConfig:
             )
 
     def _check_output(self) -> None:
+        table_location(self.output_uri)
         if self.output_uri.startswith("hdfs://"):
             raise UsageError(
                 f"expected --output in a bucket or a local folder, found {self.output_uri}; name "

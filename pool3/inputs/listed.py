@@ -20,6 +20,7 @@ from pool3.inputs.options import InputOptions
 from pool3.inputs.pictures import SetAside, no_pictures, pictures
 from pool3.inputs.rows import relative_id, row_schema
 from pool3.storage import StoredObject
+from pool3.storage.uris import unreachable
 
 ROWS_PER_FILE = 50_000
 
@@ -113,7 +114,7 @@ def _batch(listed: list[StoredObject], base: str | None, position: int) -> pa.Re
         "size": [picture.size for picture in listed],
         "etag": [picture.etag for picture in listed],
         "modified_at": [picture.modified_at for picture in listed],
-        "refused": [None] * len(listed),
+        "refused": [unreachable(uri) for uri in uris],
         "position": range(position, position + len(listed)),
     }
     schema = row_schema()

@@ -156,7 +156,7 @@ def _is_input(
 
 def _bookkeeping_reason(segments: Iterable[str]) -> str | None:
     for segment in segments:
-        if segment.startswith("."):
+        if segment.startswith(".") and segment not in (".", ".."):  # names only in a bucket's keys
             return "dot_name"
         if _BOOKKEEPING.fullmatch(segment):
             return "bookkeeping"

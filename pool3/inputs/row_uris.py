@@ -1,8 +1,8 @@
 """Checks which uris from the rows of a table may be fetched.
 
 A row is untrusted data. No parser that accepts options sees it: a uri that could contain
-credentials or options, or lead out of the allowed prefixes, is refused, and `%` and `#` are
-ordinary characters. A local path is checked by its text; links below an allowed folder are
+credentials, or lead out of the allowed prefixes, is refused, and `%`, `?` and `#` are ordinary
+characters of a key. A local path is checked by its text; links below an allowed folder are
 followed.
 """
 
@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from pool3 import storage
 from pool3.errors import UsageError
+from pool3.storage.uris import unreachable
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_WITH_ACCOUNT = ("abfss", "abfs", "wasbs", "wasb")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5})?")
 
@@ -63,7 +65,7 @@ class RowUris:
             return RowUri(_without_secrets(text), "a kind of uri that is not fetched")
         if not uri.startswith(self._allowed):
             return RowUri(uri, "not below a prefix of --allow-uri")
-        return RowUri(uri, None)
+        return RowUri(uri, unreachable(uri))
 
 
 def _refusal(text: str) -> str | None:
@@ -76,8 +78,14 @@ def _refusal(text: str) -> str | None:
         return None if text.startswith("/") else "a relative path"
     scheme, rest = match[1].lower(), match[2]
     if scheme == "file":
-        return None if rest.startswith(("///", "//localhost/")) else "a file uri with a host"
+        return _file_refusal(rest)
     return _remote_refusal(scheme, rest)
+
+
+def _file_refusal(rest: str) -> str | None:
+    if rest.startswith("//") and not rest.startswith(("///", "//localhost/")):
+        return "a file uri with a host"
+    return None if rest.startswith("/") else "a relative path"
 
 
 def _remote_refusal(scheme: str, rest: str) -> str | None:
@@ -86,10 +94,10 @@ def _remote_refusal(scheme: str, rest: str) -> str | None:
     if not rest.startswith("//"):
         return f"not {scheme}://bucket/key"
     bucket, _, key = rest[2:].partition("/")
+    if scheme in _WITH_ACCOUNT:
+        return None if key else "it names no object"  # its '@' is checked with its host
     if "@" in bucket:
         return "credentials before an '@'"
-    if "?" in rest:
-        return "options after a '?'"
     if not (_HOST if scheme == "hdfs" else _BUCKET).fullmatch(bucket):
         return "not the name of a bucket"
     return None if key else "it names no object"
@@ -100,7 +108,7 @@ def _without_secrets(text: str) -> str:
     if text.startswith("/"):
         return text
     shown = re.sub(r"(?<=//)[^/]*@", "***@", text, count=1)
-    shown = re.sub(r"\?.*", "?***", shown, flags=re.DOTALL)
+    shown = re.sub(r"\?.*", "?***", shown, flags=re.DOTALL)  # a signature, perhaps
     if shown == text:
         return text
     return f"{shown} ({hashlib.sha256(text.encode()).hexdigest()[:12]})"

@@ -1,7 +1,8 @@
 """Access to local files and object stores; everything that pool3 reads and writes goes through it.
 
 Objects are named by canonical uris: an absolute POSIX path for a local file, otherwise
-``s3://bucket/key``, ``gs://bucket/key`` or ``az://container/key`` with the key as it is, unescaped.
+``s3://bucket/key``, ``gs://bucket/key``, ``az://container/key`` or
+``abfss://container@account.dfs.core.windows.net/key`` with the key as it is, unescaped.
 Pictures may also be read from ``hdfs://host:port/path``. Credentials, endpoints and regions come
 from the environment and the usual provider chains, never from a uri. Writes are atomic. Delta
 tables are in `pool3.storage.tables`.

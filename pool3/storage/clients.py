@@ -1,7 +1,7 @@
 """Clients of buckets, created once per process, and the translation of their errors.
 
 Endpoint, region, credentials, proxies and certificates come from the environment, under the names
-that obstore reads: ``AWS_…`` for s3, ``GOOGLE_…`` for gs, ``AZURE_…`` for az.
+that obstore reads: ``AWS_…`` for s3, ``GOOGLE_…`` for gs, ``AZURE_…`` for az and abfss.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore
 
 _DENIED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)
-_PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_", "abfss": "AZURE_"}
 # Options of the HTTP client that obstore reads from the environment, unless code passes any.
 _CLIENT_OPTIONS = (
     "allow_http", "allow_invalid_certificates", "connect_timeout", "http1_only", "http2_only",

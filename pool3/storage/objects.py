@@ -2,7 +2,7 @@
 
 Local files are read and written with the operating system, since the key rules of object stores
 refuse names that file systems allow, such as a line feed. Buckets are accessed with obstore, HDFS
-with libhdfs.
+with libhdfs, and keys in S3 that obstore does not allow with Arrow's client.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import obstore
 from obstore import exceptions
 
 from pool3.errors import AlreadyExists, StorageError, UsageError
-from pool3.storage import hdfs, local
+from pool3.storage import hdfs, local, odd_keys
 from pool3.storage.clients import hurried_store_of, raise_mapped, store_of
 from pool3.storage.ranged import ranged_file
 from pool3.storage.retries import Exhausted, retried
-from pool3.storage.uris import is_local, split_remote
+from pool3.storage.uris import is_local, split_remote, unreachable
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -57,8 +57,9 @@ def list_objects(uri: str) -> Iterator[StoredObject]:
         A local or HDFS folder does not exist. An object store has no folders, so nothing is yielded
         there; the empty objects ``folder/`` that some tools create are left out.
     StorageError
-        The folder cannot be reached, access is refused, or an object has a name that the client
-        does not allow (an empty, ``.`` or ``..`` segment, a line feed).
+        The folder cannot be reached, or access is refused; or it is in ``gs`` or ``az`` and an
+        object has a name that the client does not allow (an empty, ``.`` or ``..`` segment, a
+        control character). In ``s3`` such objects are listed, without an etag.
     """
     try:
         if is_local(uri) or hdfs.is_hdfs(uri):
@@ -67,14 +68,29 @@ def list_objects(uri: str) -> Iterator[StoredObject]:
                 yield StoredObject(name, size, modified_at)
             return
         bucket, key = split_remote(uri)
-        for chunk in obstore.list(store_of(bucket), prefix=key or None):
+        yield from _listed(bucket, key)
+        if odd_keys.needs_arrow(uri):
+            yield from (StoredObject(uri, *place) for place in odd_keys.stat(uri))
+        elif key and unreachable(uri) is None and _remote_is_object(bucket, key):
+            yield _stored(uri, obstore.head(store_of(bucket), key))
+    except (exceptions.BaseError, OSError, ValueError) as error:
+        raise_mapped(uri, error)
+
+
+def _listed(bucket: str, prefix: str) -> Iterator[StoredObject]:
+    """Yield the objects below a prefix of a bucket; odd keys do not hide the other ones."""
+    last = ""
+    try:
+        for chunk in obstore.list(store_of(bucket), prefix=prefix or None):
             for meta in chunk:
                 if meta["size"] > 0 or _remote_is_object(bucket, meta["path"]):
                     yield _stored(f"{bucket}/{meta['path']}", meta)
-        if key and _remote_is_object(bucket, key):
-            yield _stored(uri, obstore.head(store_of(bucket), key))
-    except (exceptions.BaseError, OSError) as error:
-        raise_mapped(uri, error)
+                last = max(last, meta["path"], key=str.encode)
+    except (exceptions.BaseError, ValueError) as error:
+        if not odd_keys.can_list(bucket, error):
+            raise
+        for key, size, modified_at in odd_keys.walk(bucket, prefix, last):
+            yield StoredObject(f"{bucket}/{key}", size, modified_at)
 
 
 def _stored(uri: str, meta: ObjectMeta) -> StoredObject:
@@ -99,6 +115,8 @@ def exists(uri: str) -> bool:
     try:
         if hdfs.is_hdfs(uri):
             return hdfs.is_file(uri)
+        if odd_keys.needs_arrow(uri):
+            return bool(odd_keys.stat(uri))
         return _remote_is_object(*split_remote(uri))
     except (exceptions.BaseError, OSError, ValueError) as error:
         raise_mapped(uri, error)
@@ -112,9 +130,13 @@ def is_directory(uri: str) -> bool:
         if hdfs.is_hdfs(uri):
             return hdfs.is_folder(uri)
         bucket, key = split_remote(uri)
+        if odd_keys.needs_arrow(uri):
+            return any(True for _ in odd_keys.walk(bucket, key, ""))
         chunks = obstore.list(store_of(bucket), prefix=key or None, chunk_size=1)
         return any(len(chunk) > 0 for chunk in chunks)
     except (exceptions.BaseError, OSError, ValueError) as error:
+        if odd_keys.is_odd_key_error(error):
+            return True  # an object below it has an odd key
         raise_mapped(uri, error)
 
 
@@ -151,6 +173,7 @@ def fetch(
     """
     if is_local(uri):
         return local.read(uri, max_bytes)
+    _require_reachable(uri)
     total_s = _UNHURRIED_S if deadline_s is None else deadline_s
     stall_s = min(_STALL_S, total_s / attempts)
     try:
@@ -167,9 +190,17 @@ def fetch(
         raise_mapped(uri, error)
 
 
+def _require_reachable(uri: str) -> None:
+    reason = unreachable(uri)
+    if reason is not None:
+        raise StorageError("fetch_failed", f"{uri!r} cannot be fetched: it has {reason}")
+
+
 def _fetched(uri: str, max_bytes: int | None, limit_s: float, stall_s: float) -> bytes:
     if hdfs.is_hdfs(uri):
         return hdfs.read(uri, max_bytes)
+    if odd_keys.needs_arrow(uri):
+        return odd_keys.read(uri, max_bytes)
     bucket, key = split_remote(uri)
     result = obstore.get(hurried_store_of(bucket, limit_s, stall_s), key)
     local.check_size(uri, result.meta["size"], max_bytes)
@@ -189,6 +220,9 @@ def open_input(uri: str) -> BinaryIO:
             return Path(uri).open("rb")
         if hdfs.is_hdfs(uri):
             return hdfs.open_file(uri)
+        _require_reachable(uri)
+        if odd_keys.needs_arrow(uri):
+            return odd_keys.open_file(uri)
         bucket, key = split_remote(uri)
         return ranged_file(obstore.open_reader(store_of(bucket), key))
     except (exceptions.BaseError, OSError) as error:

@@ -28,7 +28,8 @@ from pool3.storage.delta_protocol import (
     require_supported,
     unsupported_protocol,
 )
-from pool3.storage.objects import exists
+from pool3.storage.objects import exists, is_directory
+from pool3.storage.uris import is_table_location, join, table_location
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +81,10 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable | None:
     StorageError
         The table cannot be fetched.
     """
+    if not is_table_location(uri) and not is_directory(join(uri, "_delta_log")):
+        return None
     try:
-        return DeltaTable(uri, version=version)
+        return DeltaTable(table_location(uri), version=version)
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
@@ -238,7 +241,11 @@ def commit(
     try:
         if table is None:
             create_table_with_add_actions(
-                uri, delta_schema, adds, mode="error", commit_properties=properties
+                table_location(uri),
+                delta_schema,
+                adds,
+                mode="error",
+                commit_properties=properties,
             )
         else:
             table.create_write_transaction(
@@ -246,7 +253,7 @@ def commit(
             )
     except (CommitFailedError, DeltaError) as error:
         raise _conflict(uri, str(error)) from error
-    return DeltaTable(uri).version()
+    return DeltaTable(table_location(uri)).version()
 
 
 def _add_action(file: TableFile, now_ms: int, data_change: bool) -> AddAction:

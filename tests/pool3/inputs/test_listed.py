@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import boto3
 import pytest
 
 from pool3 import storage
@@ -90,3 +92,22 @@ def test_a_bucket_is_listed_with_its_etags(s3_bucket: str) -> None:
     assert row["uri"] == row["image_id"] == f"{s3_bucket}/photos/a%20b#.jpg"
     assert row["etag"] == "900150983cd24fb0d6963f7d28e17f72"
     assert row["size"] == 3
+
+
+def test_keys_that_cannot_be_fetched_are_rows_with_the_reason(s3_bucket: str) -> None:
+    client = boto3.client(
+        "s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1"
+    )
+    keys = ["p/a.jpg", "p/a//b.jpg", "p/./c.jpg", "p/t\tab.jpg", "p/what?#.jpg", "p/.hidden"]
+    for key in keys:
+        client.put_object(Bucket=storage.name_of(s3_bucket), Key=key, Body=b"x")
+    where = s3_bucket.replace("s3:", "s3a:") + "/p"
+    options = InputOptions(inputs=(where,), id_from=f"relative:{where}")
+    staged = stage_listing(options, f"{s3_bucket}/staging")
+    rows = {row["uri"]: row for row in rows_of(staged)}
+    assert set(rows) == {f"{s3_bucket}/{key}" for key in keys[:-1]}
+    assert staged.set_aside == {"dot_name": 1}
+    reasons = {uri.removeprefix(f"{s3_bucket}/p/"): row["refused"] for uri, row in rows.items()}
+    assert {name for name, reason in reasons.items() if reason} == {"a//b.jpg", "./c.jpg"}
+    assert "an empty, '.' or '..' segment" in str(reasons["a//b.jpg"])
+    assert [row["image_id"] for row in rows.values()] == list(reasons)

@@ -135,7 +135,7 @@ def free_endpoint() -> str:
 
 
 def test_names_that_the_client_refuses_fail_immediately(s3_faults: FaultyBucket) -> None:
-    for key in ("a//b.jpg", "a/./b.jpg", "line\nfeed.jpg"):
+    for key in ("a//b.jpg", "a/./b.jpg"):
         with pytest.raises(StorageError) as caught:
             storage.fetch(f"{s3_faults.uri}/{key}")
         assert caught.value.code == "fetch_failed"

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import boto3
+import pyarrow as pa
 import pytest
 
 from pool3 import storage
-from pool3.errors import AlreadyExists, NotFound, StorageError
+from pool3.errors import AlreadyExists, NotFound, StorageError, UsageError
+from pool3.storage.tables import TableFile, commit, open_table
 
 
 def test_objects_round_trip_and_list_under_their_own_names(s3_bucket: str, tmp_path: Path) -> None:
@@ -42,13 +44,61 @@ def test_folder_markers_are_left_out_and_empty_objects_are_not(s3_bucket: str) -
     assert entry == [(f"{s3_bucket}/shown/folder/empty.jpg", 0)]
 
 
-def test_a_name_that_the_client_refuses_is_named(s3_bucket: str) -> None:
+SENT = ["odd/t\tab.jpg", "odd/d\x7fel.jpg", "odd/q?x=1#y.jpg", "odd/ok.jpg", "odd/100% é+.jpg"]
+NOT_SENT = ["odd/a//b.jpg", "odd//c.jpg", "odd/a/./b.jpg", "odd/a/../b.jpg"]
+
+
+def test_odd_keys_do_not_hide_other_ones_and_are_read_or_named(s3_bucket: str) -> None:
     client = boto3.client(
         "s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1"
     )
-    client.put_object(Bucket=storage.name_of(s3_bucket), Key="odd/a//b.jpg", Body=b"x")
-    with pytest.raises(StorageError, match=r"odd/a//b\.jpg"):
-        list(storage.list_objects(f"{s3_bucket}/odd"))
+    plain = [f"odd/plain-{n:04d}.jpg" for n in range(1100)]  # more than a page, around the odd ones
+    for key in [*SENT, *NOT_SENT, "odd/folder/"]:
+        body = b"" if key.endswith("/") else key.encode()
+        client.put_object(Bucket=storage.name_of(s3_bucket), Key=key, Body=body)
+    for key in plain:
+        storage.put(f"{s3_bucket}/{key}", b"x")
+    listed = [entry.uri for entry in storage.list_objects(f"{s3_bucket}/odd")]
+    assert sorted(listed) == sorted(f"{s3_bucket}/{key}" for key in [*SENT, *NOT_SENT, *plain])
+    assert storage.is_directory(f"{s3_bucket}/odd")
+    for key in SENT:
+        uri = f"{s3_bucket}/{key}"
+        assert storage.fetch(uri) == key.encode()
+        assert storage.exists(uri)
+        assert not storage.is_directory(uri)
+        assert [(o.uri, o.size) for o in storage.list_objects(uri)] == [(uri, len(key.encode()))]
+        with storage.open_input(uri) as file:
+            assert file.read() == key.encode()
+    for key in NOT_SENT:
+        for read in (storage.fetch, storage.open_input):
+            with pytest.raises(StorageError, match=r"an empty, '\.' or '\.\.' segment") as caught:
+                read(f"{s3_bucket}/{key}")
+            assert caught.value.code == "fetch_failed"
+    with pytest.raises(NotFound):
+        storage.fetch(f"{s3_bucket}/odd/no\tne.jpg")
+    assert not storage.exists(f"{s3_bucket}/odd/no\tne.jpg")
+
+
+def test_a_delta_table_is_opened_under_its_own_key(s3_bucket: str) -> None:
+    schema = pa.schema([("image_id", pa.string())])
+    for name in ("t", "t?x=1", "t#y", "t é 100%"):
+        assert open_table(f"{s3_bucket}/{name}") is None
+        version = commit(
+            f"{s3_bucket}/{name}",
+            schema=schema,
+            added=[TableFile(path=f"{name}.parquet", size=1, rows=1, smallest=None, largest=None)],
+            removed=[],
+            read_version=None,
+            run_id="run",
+            custom_metadata={},
+        )
+        assert version == 0
+        assert storage.exists(f"{s3_bucket}/{name}/_delta_log/{0:020d}.json")
+        assert open_table(f"{s3_bucket}/{name}").version() == 0
+    assert open_table(f"{s3_bucket}/t%20u") is None
+    storage.put(f"{s3_bucket}/t%20u/_delta_log/{0:020d}.json", b"{}")
+    with pytest.raises(UsageError, match="'%' and two hexadecimal digits"):
+        open_table(f"{s3_bucket}/t%20u")
 
 
 def test_put_if_absent_lets_the_first_writer_win(s3_bucket: str) -> None:
