@@ -354,6 +354,30 @@ def _tf1_weights(
     return first, np.minimum(first + 1, length - 1), position - first.astype(np.float32)
 
 
+def _tf2_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Resize as Keras' ``Resizing``: half-pixel centres, bilinear, no antialias; rounded."""
+    rgb = np.asarray(image)
+    top, bottom, down = _half_pixel_weights(rgb.shape[0], size)
+    left, right, across = _half_pixel_weights(rgb.shape[1], size)
+    across, down = across[:, None], down[:, None, None]
+    upper, lower = (
+        _blend(rgb[rows][:, left], rgb[rows][:, right], across) for rows in (top, bottom)
+    )
+    return np.rint(_blend(upper, lower, down)).astype(np.uint8)
+
+
+def _half_pixel_weights(
+    length: int, size: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """Return what `_tf1_weights` does, for positions between the centres of pixels."""
+    scale = np.float32(length) / np.float32(size)
+    position = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    below = np.floor(position)
+    first = np.clip(below.astype(np.intp), 0, length - 1)
+    second = np.clip(below.astype(np.intp) + 1, 0, length - 1)
+    return first, second, position - below
+
+
 def _blend(
     first: NDArray[np.generic], second: NDArray[np.generic], share: NDArray[np.float32]
 ) -> NDArray[np.float32]:
@@ -364,6 +388,7 @@ def _blend(
 RESIZES: dict[str, Callable[[Image.Image, int], NDArray[np.uint8]]] = {
     "pil-bilinear": _pil_bilinear,
     "tf1-bilinear": _tf1_bilinear,
+    "tf2-bilinear": _tf2_bilinear,
 }
 """Resize functions by their name in model.json."""
 

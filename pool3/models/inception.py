@@ -18,6 +18,7 @@ Padding = Literal["SAME", "VALID"]
 
 INPUT = "pictures"
 INPUT_SIZE = 299
+MAX_INPUT_SIZE = 4096
 FEATURE_DIMENSION = 2048
 EPSILON = 0.001
 """Added to the moving variance by every batch norm."""
@@ -241,18 +242,32 @@ class Variant:
     divisor, offset
         The input of the first convolution is ``pixel / divisor - offset``, for pixels of 0 to 255.
         Each has one value, or one each for red, green and blue.
+    network_size
+        Height and width that the graph resizes its input to, bilinearly with half-pixel centres and
+        without antialiasing; None if it does not resize.
     """
 
     last_pool: Kind = "average_pool"
     divisor: tuple[float, ...] = (127.5,)
     offset: tuple[float, ...] = (1.0,)
+    network_size: int | None = None
 
     def __post_init__(self) -> None:
         is_pool = self.last_pool in ("average_pool", "max_pool")
         lengths = {len(self.divisor), len(self.offset)}
         finite = all(math.isfinite(number) for number in (*self.divisor, *self.offset))
-        if not is_pool or not lengths <= {1, 3} or 0 in self.divisor or not finite:
+        if (
+            not is_pool
+            or not lengths <= {1, 3}
+            or 0 in self.divisor
+            or not finite
+            or not self._has_valid_size()
+        ):
             raise ValueError(f"not a variant of Inception-v3: {self}")
+
+    def _has_valid_size(self) -> bool:
+        size = self.network_size
+        return size is None or (type(size) is int and 1 <= size <= MAX_INPUT_SIZE)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -264,11 +279,15 @@ class Variant:
 
     def id_text(self) -> str:
         """Return what the id of a model includes of its variant."""
-        return f"{self.last_pool} {self.divisor} {self.offset}\n"
+        resized = "" if self.network_size is None else f" {self.network_size}"
+        return f"{self.last_pool} {self.divisor} {self.offset}{resized}\n"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields for ``model.json``."""
-        return asdict(self)
+        """Return the fields for ``model.json``; an earlier release reads them if not resized."""
+        fields = asdict(self)
+        if self.network_size is None:
+            del fields["network_size"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Variant:

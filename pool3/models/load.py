@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 MAX_WEIGHTS_BYTES = 2 << 30
 """Inception-v3 with its top and the state of an optimizer has about 300 MB."""
 
+MAX_GRAPH_BYTES = 256 << 20
+"""The ``saved_model.pb`` of Inception-v3 has about 10 MB."""
+
 
 def load_model(
     source: str,
@@ -101,10 +104,11 @@ def _load_directory(source: str, uri: str) -> ModelDirectory:
         model = read_model(uri)
         _ = model.graph_sha256  # checks that the model is what its model.json says
         return model
-    if storage.exists(storage.join(uri, "saved_model.pb")):
+    saved_model = storage.join(uri, "saved_model.pb")
+    if storage.exists(saved_model):
         prefix = storage.join(uri, "variables", "variables")
     else:
-        prefix = uri.removesuffix(".index")
+        saved_model, prefix = "", uri.removesuffix(".index")
     if not storage.exists(prefix + ".index"):
         problem = "none of these in" if storage.is_directory(uri) else "no file or folder"
         raise UsageError(
@@ -112,10 +116,10 @@ def _load_directory(source: str, uri: str) -> ModelDirectory:
             "frozen graph (.pb), a checkpoint, a tar of one of these or a model directory (with a "
             f"model.json), found {problem} {source!r}"
         )
-    return _load_checkpoint(prefix, source=uri)
+    return _load_checkpoint(prefix, source=uri, saved_model=saved_model)
 
 
-def _load_checkpoint(prefix: str, *, source: str) -> ModelDirectory:
+def _load_checkpoint(prefix: str, *, source: str, saved_model: str) -> ModelDirectory:
     from pool3.models.sources.detect import checkpoint_model  # noqa: PLC0415
 
     folder, _, name = prefix.rpartition("/")
@@ -126,4 +130,5 @@ def _load_checkpoint(prefix: str, *, source: str) -> ModelDirectory:
     files = {storage.name_of(item.uri): storage.fetch(item.uri) for item in objects}
     if len(files) < 2:
         raise ModelError(f"expected {name}.data-… beside {prefix}.index, found none")
-    return checkpoint_model(files, source=source)
+    graph = storage.fetch(saved_model, max_bytes=MAX_GRAPH_BYTES) if saved_model else None
+    return checkpoint_model(files, source=source, saved_model=graph)

@@ -59,7 +59,7 @@ def frozen_graph(
     tensors
         All tensors of `inception.tensor_shapes`, float32.
     variant
-        The operation of its last pool, and how pixels are scaled.
+        The operation of its last pool, and how pixels are resized and scaled.
     input_size
         Height and width of a picture.
 
@@ -101,10 +101,18 @@ def _add_input(writer: GraphWriter, variant: inception.Variant, size: int) -> st
         "Placeholder", inception.INPUT, dtype=pixel, shape=Shape((-1, size, size, 3))
     )
     floats = writer.node("Cast", "normalise/float", pictures, SrcT=pixel, DstT=_FLOAT)
+    if variant.network_size is not None:
+        floats = _add_resize(writer, floats, variant.network_size)
     divisor = writer.constant("normalise/half_range", _as_array(variant.divisor))
     offset = writer.constant("normalise/one", _as_array(variant.offset))
     scaled = writer.node("RealDiv", "normalise/scaled", floats, divisor, T=_FLOAT)
     return writer.node("Sub", "normalise/centred", scaled, offset, T=_FLOAT)
+
+
+def _add_resize(writer: GraphWriter, pictures: str, size: int) -> str:
+    sides = writer.constant("resize/size", np.array([size, size], np.int32))
+    options = {"align_corners": False, "half_pixel_centers": True}
+    return writer.node("ResizeBilinear", "resize", pictures, sides, T=_FLOAT, **options)
 
 
 def _as_array(numbers: tuple[float, ...]) -> Array:

@@ -32,6 +32,7 @@ ALLOWED_OPS = frozenset(
         "Placeholder",
         "RealDiv",
         "Relu",
+        "ResizeBilinear",
         "Sub",
     }
 )

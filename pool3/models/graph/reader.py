@@ -39,6 +39,7 @@ _ARITHMETIC: dict[str, Callable[..., Array]] = {
     "Add": np.add,
     "AddV2": np.add,
     "Div": np.divide,
+    "Maximum": np.maximum,
     "Mul": np.multiply,
     "Neg": np.negative,
     "RealDiv": np.divide,

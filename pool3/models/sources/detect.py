@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pool3.errors import ModelError
-from pool3.models.directory import ModelDirectory, model_from_tensors
+from pool3.models.directory import ModelDirectory
+from pool3.models.pixels import Pixels
+from pool3.models.preparation import prepared_model
 from pool3.models.sources.archives import is_archive, weights_in_tar
 from pool3.models.sources.checkpoints import checkpoint_tensors, is_checkpoint
 from pool3.models.sources.describe import describe_file
 from pool3.models.sources.frozen_graph import frozen_file_model
 from pool3.models.sources.keras_files import is_keras_file, keras_file_model
+from pool3.models.sources.saved_model import saved_model_pixels
 
 _GRAPH = b"\n"
 """First byte of a GraphDef, whose first field is its first node."""
@@ -64,13 +67,19 @@ def file_model(
     return model
 
 
-def checkpoint_model(files: Mapping[str, bytes], *, source: str) -> ModelDirectory:
-    """Make a model from the files of a checkpoint; otherwise as `file_model`."""
+def checkpoint_model(
+    files: Mapping[str, bytes], *, source: str, saved_model: bytes | None = None
+) -> ModelDirectory:
+    """Make a model from the files of a checkpoint; otherwise as `file_model`.
+
+    With `saved_model`, the ``saved_model.pb`` of a SavedModel, its signature determines what is
+    done with pictures before the network.
+    """
     try:
-        tensors = checkpoint_tensors(files)
+        pixels = Pixels() if saved_model is None else saved_model_pixels(saved_model)
+        return prepared_model(checkpoint_tensors(files), pixels, source=source)
     except ModelError as error:
         raise ModelError(f"{source} cannot be used: {error}") from error
-    return model_from_tensors(tensors, source=source)
 
 
 def _archive_model(

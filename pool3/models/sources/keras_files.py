@@ -10,16 +10,19 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from pool3.errors import ModelError
-from pool3.models.directory import ModelDirectory, model_from_tensors
+from pool3.models.directory import ModelDirectory
+from pool3.models.pixels import Pixels
+from pool3.models.preparation import prepared_model
 from pool3.models.sources.describe import describe_file
-from pool3.models.sources.keras_config import InputSetup, read_input_setup
-from pool3.models.sources.keras_layouts import stored_layers
+from pool3.models.sources.keras_config import read_pixels
+from pool3.models.sources.keras_layouts import StoredLayer, stored_layers
 from pool3.models.sources.keras_matching import canonical_tensors
 
 Tensors = dict[str, npt.NDArray[np.float32]]
@@ -55,23 +58,21 @@ def keras_file_model(data: bytes, *, source: str) -> ModelDirectory:
     """
     try:
         if data.startswith(_ZIP):
-            tensors, setup = _read_zip(data)
+            tensors, pixels = _read_zip(data)
         elif data.startswith(_HDF5):
-            tensors, setup = _read_hdf5(data, config=None)
+            tensors, pixels = _read_hdf5(data, config=None)
         else:
             raise ModelError(f"expected HDF5 or a .keras zip, found {describe_file(data)}")
+        return prepared_model(tensors, pixels, source=source)
     except ModelError as error:
         raise ModelError(f"{source} cannot be used: {error}") from error
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"{source} is damaged or cut short: {error}; copy or download it again"
         ) from error
-    return model_from_tensors(
-        tensors, source=source, variant=setup.variant, input_size=setup.input_size
-    )
 
 
-def _read_zip(data: bytes) -> tuple[Tensors, InputSetup]:
+def _read_zip(data: bytes) -> tuple[Tensors, Pixels]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.namelist()
         if _WEIGHTS_MEMBER not in members or _CONFIG_MEMBER not in members:
@@ -95,9 +96,18 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
         return member.read(limit)
 
 
-def _read_hdf5(data: bytes, config: bytes | None) -> tuple[Tensors, InputSetup]:
+def _read_hdf5(data: bytes, config: bytes | None) -> tuple[Tensors, Pixels]:
     with h5py.File(io.BytesIO(data), "r") as file:
         attribute = file.attrs.get("model_config")
         text = config if config is not None else attribute
-        setup = InputSetup() if text is None else read_input_setup(json.loads(text))
-        return canonical_tensors(stored_layers(file)), setup
+        layers = stored_layers(file)
+        pixels = Pixels()
+        if text is not None:
+            pixels = read_pixels(json.loads(text), lambda name: _layer_tensors(layers, name))
+        return canonical_tensors(layers), pixels
+
+
+def _layer_tensors(layers: list[StoredLayer], name: str) -> dict[str, Any]:
+    """Return the tensors of a layer; none if not exactly one layer has the name."""
+    matches = [layer for layer in layers if layer.name == name]
+    return matches[0].tensors if len(matches) == 1 else {}

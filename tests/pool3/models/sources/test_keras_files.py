@@ -275,7 +275,9 @@ def test_a_size_that_cannot_be_kept_is_refused(
 def test_a_head_may_have_another_epsilon(write_weights: Write, tmp_path: Path) -> None:
     usual = [layer_config("BatchNormalization", epsilon=0.001)] * len(inception.CONVOLUTIONS)
     odd = layer_config("BatchNormalization", epsilon=1e-5)
-    assert load_model(str(configured(write_weights, tmp_path, *usual, odd))).input_size == 299
+    first = layer_config("Conv2D", filters=32, kernel_size=[3, 3], strides=[2, 2], padding="valid")
+    path = configured(write_weights, tmp_path, first, *usual, odd)
+    assert load_model(str(path)).input_size == 299
 
 
 def test_whole_numbers_are_refused(write_weights: Write, tmp_path: Path) -> None:
