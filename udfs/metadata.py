@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.features.column_types import id_texts
 from pool3.features.columns import (
     carried_rows,
     columns_to_read,
@@ -22,6 +21,7 @@ from pool3.features.columns import (
     to_numbered,
 )
 from pool3.features.table import FeatureTable
+from pool3.features.vectors import ids_of
 from pool3.index.format.entries import METADATA, FileEntry, ShardEntry
 from pool3.index.shards.metadata import replace_rows
 from pool3.index.shards.stored import open_rows
@@ -51,7 +51,7 @@ def rows_with_metadata(batches: Batches, table: FeatureTable, carried: pa.Schema
     names = ["image_id", *numbered_columns(carried).names]
     for file in files_of(batches):
         for batch in table.read(file, columns):
-            ids = id_texts(batch.column("image_id"))
+            ids = ids_of(batch)
             values = carried_rows(batch, carried)
             rows = pa.RecordBatch.from_arrays([ids, *to_numbered(values)], names=names)
             yield rows.filter(pc.not_equal(ids, ""))

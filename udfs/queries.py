@@ -16,9 +16,8 @@ from pool3.engines import cached_engine
 from pool3.extract.pipeline import extract
 from pool3.extract.reuse import ContentReuse
 from pool3.extract.rows import PictureInput, RowContext
-from pool3.features.column_types import id_texts
 from pool3.features.schema import FEATURE_SCHEMA, OK
-from pool3.features.vectors import missing_ids
+from pool3.features.vectors import ids_of, missing_ids
 from pool3.images.decode import DecodeLimits
 from pool3.images.pool import DecodePool
 from pool3.search.queries import QueryTable
@@ -62,7 +61,7 @@ def query_ids(batches: Batches, queries: QueryTable) -> Batches:
     """Yield the ids of files, without null and empty ones."""
     for file in files_of(batches):
         for batch in queries.table.read(file, [queries.id_column]):
-            ids = id_texts(batch.column(0))
+            ids = ids_of(batch, queries.id_column)
             ids = ids.filter(pc.not_equal(ids, ""))
             yield pa.RecordBatch.from_arrays([ids], ID_SCHEMA.names)
 
@@ -84,7 +83,7 @@ def table_queries(batches: Batches, queries: QueryTable, dimension: int, metric:
         for batch in queries.table.read(file, columns):
             ok = _is_ok(batch) if has_status else np.ones(batch.num_rows, dtype=np.bool_)
             errors = np.where(ok, None, NOT_OK)  # type: ignore[call-overload]
-            ids = id_texts(batch.column(queries.id_column))
+            ids = ids_of(batch, queries.id_column)
             yield _checked(ids, batch.column("features"), ok, errors, dimension, metric)
 
 

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import types as T
 
-from pool3.features.column_types import id_texts
 from pool3.features.table import FeatureTable
-from pool3.features.vectors import SkippedRows, usable_rows
+from pool3.features.vectors import SkippedRows, ids_of, usable_rows
 from pool3.index.recall.picker import SamplePicker
 from pool3.index.reduction.gram import Gram
 from udfs.tasks import Batches, TaskFunction, files_of, summary
@@ -45,7 +44,7 @@ def table_ids(batches: Batches, table: FeatureTable) -> Batches:
     """Yield the ids of files, without null and empty ones."""
     for file in files_of(batches):
         for batch in table.read(file, ["image_id"]):
-            ids = id_texts(batch.column(0))
+            ids = ids_of(batch)
             ids = ids.filter(pc.not_equal(ids, ""))
             yield pa.RecordBatch.from_arrays([ids], ["image_id"])
 

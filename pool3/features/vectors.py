@@ -85,7 +85,7 @@ def vector_dimension(table: FeatureTable) -> int:
     """
     for file in table.files:
         for batch in table.read(file, ["features"]):
-            length = common_length(batch.column(0))
+            length = common_length(_features(batch))
             if length:
                 return length
     raise UsageError(f"expected vectors in {table.uri}, found none; extract features first")
@@ -110,8 +110,8 @@ def usable_rows(
         columns.append("status")
     for whole in table.read(file, columns):
         batch = _ok_rows(whole, table.foreign, skipped_rows)
-        checked = check_vectors(batch.column("features"), dimension=dimension, metric=metric)
-        ids = id_texts(batch.column("image_id"))
+        checked = check_vectors(_features(batch), dimension=dimension, metric=metric)
+        ids = ids_of(batch)
         for reason, rows in checked.rejected.items():
             skipped_rows.add(reason, ids.take(pa.array(rows)).to_pylist())
         named = np.ones(len(checked.rows), dtype=np.bool_)
@@ -122,6 +122,19 @@ def usable_rows(
         usable = pa.array(checked.rows[named])
         metadata = carried_rows(batch.take(usable), carried)
         yield UsableRows(ids.take(usable), checked.vectors[named], metadata)
+
+
+def ids_of(batch: pa.RecordBatch, column: str = "image_id") -> pa.Array:
+    """Return the ids of rows as strings, null where the file has no such column."""
+    if column not in batch.schema.names:
+        return pa.nulls(batch.num_rows, pa.string())
+    return id_texts(batch.column(column))
+
+
+def _features(batch: pa.RecordBatch) -> pa.Array:
+    if "features" not in batch.schema.names:
+        return pa.nulls(batch.num_rows, pa.list_(pa.float32()))
+    return batch.column("features")
 
 
 def missing_ids(ids: pa.Array) -> dict[str, npt.NDArray[np.bool_]]:
