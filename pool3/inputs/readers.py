@@ -204,7 +204,7 @@ def _csv_reader(
     names = [] if schema is None else schema.names
     delimiter = "\t" if "tsv" in suffixes else ","
     return pa_csv.open_csv(
-        unescaped(source, share.escape, delimiter) if share.escape else source,
+        unescaped(source, share.escape, delimiter),
         read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=list(share.columns)),
         parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(

@@ -21,13 +21,20 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _AT_START, _IN_FIELD, _IN_QUOTES = range(3)
 
 
-def unescaped(source: BinaryIO, escape: str, delimiter: str) -> BinaryIO:
+def unescaped(source: BinaryIO, escape: str | None, delimiter: str) -> BinaryIO:
     """Return CSV whose quotes are doubled instead of escaped.
 
     Parameters
     ----------
-    escape, delimiter
-        One ASCII character each.
+    escape
+        One ASCII character, None where quotes are doubled already.
+    delimiter
+        One ASCII character.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        While it is read: `escape` is None, and quotes are escaped by a backslash.
     """
     raw = _Unescaped(source, Unescaper(escape, delimiter))
     return cast(BinaryIO, io.BufferedReader(raw, _CHUNK_BYTES))
@@ -42,28 +49,34 @@ class Unescaper:
     b'a\\b,"say ""hi"", \\n"'
     """
 
-    def __init__(self, escape: str, delimiter: str) -> None:
-        e = re.escape(escape.encode())
+    def __init__(self, escape: str | None, delimiter: str) -> None:
+        e = re.escape((escape or "").encode())
         ends = re.escape(delimiter.encode()) + rb"\r\n"
-        quoted = rb'"[^"' + e + rb']*+"(?=[' + ends + rb"])"
+        text = rb'[^"' + e + rb"]*+" if escape else rb'(?:[^"]++|"")*+'
+        quoted = rb'"' + text + rb'"(?=[' + ends + rb"])"
         plain = rb'[^"' + ends + rb"][^" + ends + rb"]*+"
-        # Whole fields without an escape, so that the loop of `feed` only sees the other ones.
+        # Whole fields that stay as they are, so that the loop of `feed` only sees the other ones.
         self._fields = re.compile(
             rb"(?:" + quoted + rb"|" + plain + rb"|[" + ends + rb"]++)*+", re.DOTALL
         )
         self._rest = re.compile(rb"[^" + ends + rb"]*+")
-        self._inside = re.compile(
-            rb'(?:[^"' + e + rb']++|""|' + e + rb'["' + e + rb"]|" + e + rb'(?=[^"' + e + rb"]))*+"
-        )
+        escapes = rb"|" + e + rb'["' + e + rb"]|" + e + rb'(?=[^"' + e + rb"])" if escape else b""
+        self._inside = re.compile(rb'(?:[^"' + e + rb']++|""' + escapes + rb")*+")
         self._escaped = re.compile(e + rb'(["' + e + rb"])")
         self._ends = delimiter.encode() + b"\r\n"
+        self._escape = escape
         self._state = _AT_START
+        self._before = b""  # the last byte of the previous chunk
         self._pending = b""  # a quote or an escape whose next byte decides what it is
 
     def feed(self, chunk: bytes, *, last: bool = False) -> bytes:
         """Return the next chunk; `last` for the last one, which may be empty."""
         data = self._pending + chunk
         self._pending = b""
+        if self._state != _IN_QUOTES and b'"' not in data:
+            if data:
+                self._state = _AT_START if data[-1] in self._ends else _IN_FIELD
+            return data
         pieces: list[bytes] = []
         at = 0
         while at < len(data):
@@ -72,6 +85,7 @@ class Unescaper:
             if at == before:
                 self._pending = data[at:]
                 break
+        self._before = data[at - 1 : at] or self._before
         return b"".join(pieces)
 
     def _step(self, data: bytes, at: int, last: bool, pieces: list[bytes]) -> int:
@@ -91,14 +105,26 @@ class Unescaper:
 
     def _quoted(self, data: bytes, at: int, last: bool, pieces: list[bytes]) -> int:
         end = self._inside.match(data, at).end()  # type: ignore[union-attr]
-        pieces.append(self._escaped.sub(_without_escape, data[at:end]))
+        inside = data[at:end]
+        pieces.append(self._escaped.sub(_without_escape, inside) if self._escape else inside)
         rest = len(data) - end
         if rest > 1 or (rest == 1 and last):
             if data[end : end + 1] == b'"':
                 self._state = _IN_FIELD
+                if self._escape is None:
+                    self._require_no_escape(data, end)
             pieces.append(data[end : end + 1])
             end += 1
         return end
+
+    def _require_no_escape(self, data: bytes, end: int) -> None:
+        """Raise `pyarrow.ArrowInvalid` where text goes on after a backslash and a quote."""
+        before = data[end - 1 : end] or self._before
+        after = data[end + 1 : end + 2]
+        if before == b"\\" and after and after not in self._ends:
+            raise pa.ArrowInvalid(
+                "its quotes are escaped by a backslash; name --csv-escape, or write them doubled"
+            )
 
 
 def _without_escape(match: re.Match[bytes]) -> bytes:

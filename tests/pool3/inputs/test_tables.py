@@ -284,6 +284,8 @@ def test_csv_with_escapes_is_read_as_spark_writes_it(
     rows = read(tmp_path / name, csv_escape="\\")
     assert [row["uri"] for row in rows] == [f"/d/{n}" for n in range(len(SPARK_LABELS))]
     assert [row["meta"]["label"] for row in rows] == SPARK_LABELS
+    with pytest.raises(UsageError, match="escaped by a backslash; name --csv-escape"):
+        read(tmp_path / name)
 
 
 def test_escapes_are_an_option_of_csv_alone(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +51,24 @@ def test_what_spark_writes_is_read_back(
         convert_options=pa_csv.ConvertOptions(column_types={"a": pa.string(), "b": pa.string()}),
     )
     assert [tuple(row.values()) for row in table.to_pylist()] == rows
+
+
+@given(st.lists(st.lists(TEXTS, min_size=2, max_size=2)), st.integers(1, 20))
+def test_doubled_quotes_stay_as_they_are(rows: list[list[str]], size: int) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    data = text.getvalue().encode()
+    checker = Unescaper(None, ",")
+    chunks = [checker.feed(data[at : at + size]) for at in range(0, len(data), size)]
+    assert b"".join([*chunks, checker.feed(b"", last=True)]) == data
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_escapes_that_are_not_expected_are_an_error(size: int) -> None:
+    data = b'/a.jpg,"C:\\"\n/b.jpg,"say \\"hi\\""\n'
+    checker = Unescaper(None, ",")
+    with pytest.raises(pa.ArrowInvalid, match="--csv-escape"):
+        list(map(checker.feed, [data[at : at + size] for at in range(0, len(data), size)]))
 
 
 @given(st.text(ALPHABET, max_size=20), st.integers(1, 5))
