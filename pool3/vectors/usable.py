@@ -60,7 +60,7 @@ def check_vectors(
     Parameters
     ----------
     column
-        Arrow lists (of any list type) of numbers, n rows.
+        Arrow lists (of any list type) of numbers, or tensors of one axis, n rows.
     dimension
         Length of a usable vector.
     metric
@@ -101,6 +101,10 @@ def check_vectors(
 
 def _list_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array.type, pa.FixedShapeTensorType) and len(array.type.shape) == 1:
+        array = array.storage
+    if pa.types.is_null(array.type):
+        array = pa.nulls(len(array), pa.list_(pa.float32()))
     kind = array.type
     if not any(is_list(kind) for is_list in _LIST_TYPES) or not _is_number(kind.value_type):
         raise UsageError(f"features must be lists of numbers; found the type {kind}")

@@ -115,3 +115,20 @@ def test_rounding_error_is_relative_to_unit_rows_under_angular():
     error = rounding_error(rows, "angular")
     assert 0 < error < 2 * 2.0**-22
     assert storable(rows, "dot").tolist() == rows.astype(np.float64).tolist()
+
+
+def test_tensors_of_one_axis_are_vectors():
+    kind = pa.fixed_shape_tensor(pa.float32(), (2,))
+    lists = pa.array([[1, 2], None, [3, 4]], pa.list_(pa.float32(), 2))
+    column = pa.ExtensionArray.from_storage(kind, lists)
+    assert common_length(column) == 2
+    assert check_vectors(column, dimension=2, metric="dot").vectors.tolist() == [[1, 2], [3, 4]]
+    square = pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float32(), (1, 2)), lists)
+    with pytest.raises(UsageError, match="fixed_shape_tensor"):
+        check_vectors(square, dimension=2, metric="dot")
+
+
+def test_a_column_of_nulls_has_no_vectors():
+    assert common_length(pa.nulls(3)) is None
+    checked = check_vectors(pa.nulls(3), dimension=2, metric="dot")
+    assert checked.rejected[NULL_VECTOR].tolist() == [0, 1, 2]
