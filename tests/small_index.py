@@ -101,7 +101,7 @@ def build_index(
 
 
 def open_with(uri: str, manifest: Manifest) -> Index:
-    """Open an index with a manifest that nobody wrote."""
+    """Open an index with a manifest that is not written."""
     files = IndexFiles(uri, manifest)
     return Index(Snapshot(uri, manifest, stored_reduction(files, manifest), files))
 

@@ -1,4 +1,4 @@
-"""What a batch of queries comes from: a table of vectors, or pictures.
+"""Sources of a batch of queries: a table of vectors, or pictures.
 
 Deliberately not here: the search, and running a model over the pictures.
 """
@@ -30,11 +30,11 @@ class QueryTable:
     Attributes
     ----------
     table
-        Where they are.
+        The table.
     id_column
-        ``query_id``, or ``image_id`` where there is none.
+        ``query_id``, or ``image_id`` if the table has no ``query_id``.
     columns
-        All that the table has.
+        Names of all columns of the table.
     """
 
     table: FeatureTable
@@ -48,7 +48,7 @@ class QueryTable:
 
 
 def open_queries(where: str) -> QueryTable | tuple[StoredObject, ...]:
-    """Open a table of query vectors, or list pictures where there is no table.
+    """Open a table of query vectors, or list pictures if there is no table.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def open_queries(where: str) -> QueryTable | tuple[StoredObject, ...]:
     Raises
     ------
     UsageError
-        When there is neither, or a table lacks the columns.
+        When there is neither, or the table lacks the columns.
     """
     if table_kind(storage.canonical_uri(where)) is not None:
         return _query_table(where)
@@ -83,34 +83,34 @@ def _query_table(where: str) -> QueryTable:
 
 
 def require_same_model(queries: QueryTable, manifest: Manifest) -> None:
-    """Refuse vectors of another model than the index's, where both tell which made them.
+    """Check that query vectors are of the index's model, where both state theirs.
 
     Raises
     ------
     UsageError
-        They are of another one.
+        When they are of another model.
     """
     if manifest.model_id is None or "model_id" not in queries.columns:
         return
     for file in queries.table.files:
         for batch in queries.table.read(file, ["model_id"]):
             if batch.num_rows:
-                found = batch.column(0)[0].as_py()
-                if found not in (None, manifest.model_id):
+                model_id = batch.column(0)[0].as_py()
+                if model_id not in (None, manifest.model_id):
                     raise UsageError(
                         f"expected queries of the index's model {manifest.model_id}, found vectors "
-                        f"of {found} in {queries.table.uri}; extract them with the index's model"
+                        f"of {model_id} in {queries.table.uri}; extract them with the index's model"
                     )
                 return
 
 
 def labels_of(where: str, column: str) -> dict[str, str | None]:
-    """Return a column of a table of queries by their ids, as text.
+    """Return a column of a table of queries as text, by query id.
 
     Raises
     ------
     UsageError
-        `where` holds pictures, or there is no such column.
+        When `where` has pictures, or the table has no such column.
     """
     queries = open_queries(where)
     if not isinstance(queries, QueryTable):
@@ -123,7 +123,7 @@ def labels_of(where: str, column: str) -> dict[str, str | None]:
     for file in queries.table.files:
         for batch in queries.table.read(file, None):
             values = pa.nulls(batch.num_rows, pa.string())
-            if _resolves(batch.schema, column):  # an older file may lack it
+            if _resolves(batch.schema, column):  # older files may lack the column
                 has_column = True
                 rows = pa.Table.from_batches([batch]).drop_columns(["features"])
                 values = pc.cast(column_of(rows, rows.schema, column, argument="--labels"), _TEXT)

@@ -48,7 +48,7 @@ class Fields:
     value
         A value of parsed JSON.
     where
-        Where it stands, for errors.
+        Its place in the file, for errors.
 
     Raises
     ------

@@ -219,7 +219,7 @@ def _check_distinct(manifest: Manifest, where: str) -> None:
         if IDS not in shard.files:
             continue
         same = contents.setdefault(shard.files[IDS].sha256, shard)
-        # A row that was deleted and added again may stand in both, alive in one of them.
+        # An id that was deleted and added again may be in both, with a live row in one of them.
         if same is not shard and same.live + shard.live > shard.rows:
             raise InvalidIndex(
                 f"each id in {where} must be in one shard; the shards {same.number} and "

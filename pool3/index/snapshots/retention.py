@@ -125,8 +125,8 @@ def delete_expired(
 ) -> list[str]:
     """Delete what no retained snapshot needs; returns the uris.
 
-    Manifests are deleted first: a run that dies in between leaves files that no snapshot names, but
-    no snapshot without its files.
+    Manifests are deleted first: a run that is killed in between leaves files that no snapshot
+    names, but no snapshot without its files.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def delete_expired(
         and stored.modified_at < before
     ]
     delete_objects(manifests)
-    # Ids last: as long as they exist, a run that dies can be repeated to delete the same pictures.
+    # Ids last: while they exist, a run that was killed can be repeated to delete the same pictures.
     delete_objects([uri for uri in files if not uri.endswith(_IDS)])
     delete_objects([uri for uri in files if uri.endswith(_IDS)])
     return [*manifests, *files]

@@ -45,12 +45,12 @@ def opened(directory, *, hidden=None, threshold=0.012, most=1000):
 
 
 @pytest.mark.parametrize(("metric", "threshold"), [("angular", 0.012), ("euclidean", 0.9)])
-def test_all_that_is_near_is_found_and_nothing_else(make_index, metric, threshold):
+def test_all_rows_within_the_threshold_and_no_others(make_index, metric, threshold):
     directory = make_index(clumps(200), metric=metric, n_shards=3)
     add_tombstones(directory, {1: [5, 6, 7]})
     shards, search = opened(directory, threshold=threshold, hidden={0: np.arange(0, 60, 4)})
     skipped = {(1, 5), (1, 6), (1, 7), *((0, row) for row in range(0, 60, 4))}
-    n_found = 0
+    n_close = 0
     for number, shard in enumerate(shards):
         for row in range(0, shard.entry.rows, 3):
             vector = np.asarray(shard.vectors[row], np.float32)
@@ -60,18 +60,18 @@ def test_all_that_is_near_is_found_and_nothing_else(make_index, metric, threshol
                 for at, far in enumerate(distances(vector, other.vectors, metric))
                 if far <= threshold and (place, at) not in {*skipped, (number, row)}
             }
-            found = search.close_to(vector, (number, row))
-            assert found.complete
-            assert dict(zip(found.ids, found.distances, strict=True)) == expected
-            n_found += len(expected)
-    assert n_found > 200  # many a row has more neighbours than it asks for at first
+            close = search.close_to(vector, (number, row))
+            assert close.complete
+            assert dict(zip(close.ids, close.distances, strict=True)) == expected
+            n_close += len(expected)
+    assert n_close > 200  # many rows have more neighbours than the first candidates
 
 
 def test_a_search_that_reaches_its_limit_says_so(make_index):
     shards, search = opened(make_index(np.tile(clumps(1), (60, 1))), most=20)
-    found = search.close_to(np.asarray(shards[0].vectors[0], np.float32), (0, 0))
-    assert not found.complete
-    assert len(found.ids) in (19, 20)
+    close = search.close_to(np.asarray(shards[0].vectors[0], np.float32), (0, 0))
+    assert not close.complete
+    assert len(close.ids) in (19, 20)
 
 
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])
@@ -88,23 +88,25 @@ def test_reach_covers_the_rounding_of_stored_rows(make_index, metric):
         exact = distances(vector, shards[0].vectors, metric)
         short = np.linalg.norm(reduced - reduction.reduce(vector[None])[0], axis=1)
         length = float(np.linalg.norm(vector))
-        for far, near in zip(exact.tolist(), short.tolist(), strict=True):
-            assert near <= reduced_reach(far, metric, length)
+        for distance, reduced_distance in zip(exact.tolist(), short.tolist(), strict=True):
+            assert reduced_distance <= reduced_reach(distance, metric, length)
 
 
-edges = st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda e: e[0] < e[1]))
+some_edges = st.sets(
+    st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda e: e[0] < e[1])
+)
 
 
-@given(edges)
-def test_representatives_are_apart_and_near_everything(found):
-    pairs = sorted((f"{first:02d}", f"{second:02d}") for first, second in found)
+@given(some_edges)
+def test_representatives_are_apart_and_near_everything(edges):
+    pairs = sorted((f"{first:02d}", f"{second:02d}") for first, second in edges)
     chosen = representatives(iter(pairs))
     assert chosen == sorted(set(chosen))
     assert not [pair for pair in pairs if pair[0] in chosen and pair[1] in chosen]
-    for image_id in {one for pair in pairs for one in pair} - set(chosen):
-        near = any(first in chosen and second == image_id for first, second in pairs)
-        # Near to represented ones alone, none of them after it: a cluster of one, which is none.
-        assert near or all(first != image_id for first, _ in pairs)
+    for image_id in {image_id for pair in pairs for image_id in pair} - set(chosen):
+        represented = any(first in chosen and second == image_id for first, second in pairs)
+        # Paired with represented ids before it only: it would be a cluster of one.
+        assert represented or all(first != image_id for first, _ in pairs)
 
 
 def test_cluster_ids_never_change():
@@ -112,11 +114,11 @@ def test_cluster_ids_never_change():
 
 
 @pytest.mark.parametrize(
-    ("threshold", "metric", "told"),
+    ("threshold", "metric", "words"),
     [(0.1, "dot", "dot"), (-0.1, "angular", "-0.1"), (float("nan"), "angular", "nan")],
 )
-def test_what_has_no_duplicates_is_refused(threshold, metric, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_thresholds_and_metrics_are_refused(threshold, metric, words):
+    with pytest.raises(UsageError, match=words):
         check_threshold(threshold, metric)
 
 
@@ -125,6 +127,6 @@ def test_a_sheet_shows_the_representative_apart(tmp_path):
 
     Image.new("RGB", (30, 30), (9, 200, 9)).save(tmp_path / "a.png")
     members = [("a", str(tmp_path / "a.png"), 0.0), ("b", str(tmp_path / "gone.png"), 0.01)]
-    one, two = cluster_sheet(2, members[:1]), cluster_sheet(7, members * 3)
-    assert (9, 200, 9) in {colour for _, colour in one.getcolors(1 << 20)}
-    assert two.width > one.width
+    small, large = cluster_sheet(2, members[:1]), cluster_sheet(7, members * 3)
+    assert (9, 200, 9) in {colour for _, colour in small.getcolors(1 << 20)}
+    assert large.width > small.width

@@ -27,11 +27,11 @@ def test_shares_by_hand():
         np.array([[0.1, 0.2, 0.2], [0.0, 0.5, np.inf], [np.inf] * 3, [0.3, 0.4, np.inf]]),
         np.array([0.2, np.inf, np.inf, 0.4]),
     )
-    found = [hits(0.1, 0.2, 0.25), hits(0.5), hits(), hits(0.3, 0.4, 0.4)]
-    assert true.recalls(found, 1) == [1, 0, 1]
-    # The second knows all there are; of the last only two of three are known.
-    assert true.recalls(found, 3) == [2 / 3, 1 / 2]
-    assert true.recalls([hits(0.2, 0.2, 0.2), *found[1:]], 3)[0] == 1  # ties are no errors
+    answers = [hits(0.1, 0.2, 0.25), hits(0.5), hits(), hits(0.3, 0.4, 0.4)]
+    assert true.recalls(answers, 1) == [1, 0, 1]
+    # The second has all rows there are; the last lacks one of its three nearest.
+    assert true.recalls(answers, 3) == [2 / 3, 1 / 2]
+    assert true.recalls([hits(0.2, 0.2, 0.2), *answers[1:]], 3)[0] == 1  # ties are no errors
 
 
 def test_negative_distances_have_slack_too():
@@ -41,18 +41,18 @@ def test_negative_distances_have_slack_too():
 
 
 @given(st.integers(0, 100), st.integers(1, 6))
-def test_merging_what_is_known_of_two_shards(seed, width):
-    """Never a distance that is not among the nearest, and the radius tells how far they reach."""
+def test_true_distances_of_two_shards_are_merged(seed, width):
+    """All are among the nearest, and the radius is how far they are complete."""
     random = np.random.default_rng(seed)
-    parts, everything = [], []
+    shards, everything = [], []
     for n_rows in random.integers(0, 9, size=2):
         rows = np.sort(random.integers(0, 6, size=n_rows) / 2.0)
         everything += rows.tolist()
-        known = np.full(width, np.inf)
-        known[: min(width, n_rows)] = rows[:width]
+        nearest = np.full(width, np.inf)
+        nearest[: min(width, n_rows)] = rows[:width]
         radius = rows[width - 1] if n_rows > width else np.inf
-        parts.append(TrueDistances(known[None], np.array([radius])))
-    both = parts[0].merged(parts[1])
+        shards.append(TrueDistances(nearest[None], np.array([radius])))
+    both = shards[0].merged(shards[1])
     expected = np.sort(everything)[:width]
     assert both.distances[0][: len(expected)].tolist() == expected.tolist()
     assert np.isinf(both.radius[0]) == (len(everything) <= width)
@@ -67,8 +67,8 @@ def test_the_interval_holds_the_mean_and_narrows():
 
 
 def test_own_rows_take_no_place():
-    found = [[("b", 0.0), ("a", 0.0), ("c", 0.1)], [("a", 0.0), ("c", 0.1), ("d", 0.2)]]
-    assert without_own(found, ["a", "x"], 2) == [
+    answers = [[("b", 0.0), ("a", 0.0), ("c", 0.1)], [("a", 0.0), ("c", 0.1), ("d", 0.2)]]
+    assert without_own(answers, ["a", "x"], 2) == [
         [("b", 0.0), ("c", 0.1)],
         [("a", 0.0), ("c", 0.1)],
     ]
@@ -84,9 +84,9 @@ def test_precision_and_average_precision_by_hand():
 
 def test_labels_that_no_other_row_has_are_left_out():
     labels = {"a": "tram", "b": "tram", "c": "bus", "d": None}
-    found = {1: [[("b", 0.1)], [("a", 0.1)], [("a", 0.2)], [("a", 0.3)]]}
-    asked = [("a", "tram"), ("c", "bus"), ("d", None), ("new", "bus")]
-    precisions, average = label_scores(asked, found, labels, {"tram": 2, "bus": 1})
+    hits_by_k = {1: [[("b", 0.1)], [("a", 0.1)], [("a", 0.2)], [("a", 0.3)]]}
+    queries = [("a", "tram"), ("c", "bus"), ("d", None), ("new", "bus")]
+    precisions, average = label_scores(queries, hits_by_k, labels, {"tram": 2, "bus": 1})
     assert (precisions[1].mean, precisions[1].queries) == (0.5, 2)
     assert average.mean == 0.5
 

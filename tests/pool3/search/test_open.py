@@ -29,7 +29,7 @@ def test_a_reader_keeps_its_snapshot(make_index):
     assert pool3.open(directory).search(np.ones(3)).ids == ["x", "y", "z"]
 
 
-def test_what_is_no_index(tmp_path, make_index):
+def test_other_folders_are_refused(tmp_path, make_index):
     for directory in (tmp_path, tmp_path / "missing"):
         with pytest.raises(InvalidIndex, match="is not an index: no snapshot"):
             pool3.open(directory)
@@ -101,7 +101,7 @@ def test_a_pinned_manifest(make_index):
         pool3.open(directory, expected_sha256="0" * 64)
 
 
-def test_the_bytes_it_needs(make_index, caplog):
+def test_the_log_says_how_many_bytes_are_needed(make_index, caplog):
     directory = make_index(vectors_of(50, 200))
     with caplog.at_level(logging.INFO):
         needed = pool3.open(directory).info()["bytes"]
@@ -112,7 +112,7 @@ def test_the_bytes_it_needs(make_index, caplog):
     assert len(pool3.open(directory, cache_max_bytes=99)) == 50  # nothing of it is cached
 
 
-def test_what_it_says_of_itself(make_index):
+def test_info_describes_the_index(make_index):
     index = pool3.open(make_index(vectors_of(50, 200), metric="dot", n_shards=2))
     info = index.info()
     assert (info["rows"], info["n_shards"], info["metric"]) == (50, 2, "dot")

@@ -1,4 +1,4 @@
-"""An index in a bucket: cached, read by ranges, expired, and raced for by two writers."""
+"""An index in a bucket: cached, read by ranges, expired, and written by several at once."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def upload(directory: Path, uri: str) -> None:
 
 
 def answers(index: pool3.Index) -> list[tuple[list[str], list[float]]]:
-    found = [index.search(query, k=7) for query in VECTORS[::29]]
-    found.append(index.search(image_id="id000017", k=3))
-    return [(hits.ids, hits.distances.tolist()) for hits in found]
+    answers = [index.search(query, k=7) for query in VECTORS[::29]]
+    answers.append(index.search(image_id="id000017", k=3))
+    return [(hits.ids, hits.distances.tolist()) for hits in answers]
 
 
 def sizes(index: pool3.Index) -> tuple[int, int]:
@@ -105,20 +105,20 @@ def test_vectors_are_read_by_ranges_where_others_hold_the_cache(
     there: str, s3_bucket: str, make_index: Callable[..., Path], cache: Path
 ) -> None:
     first = pool3.open(there)
-    held = cached_bytes(cache)
+    used = cached_bytes(cache)
     directory = make_index(VECTORS[::-1] * 2, metric="euclidean", n_shards=4)
     upload(directory, f"{s3_bucket}/other")
     expected = answers(pool3.open(directory))
     needed, vectors = sizes(pool3.open(directory))
-    limit = held + needed + vectors // 2
+    limit = used + needed + vectors // 2
     assert answers(pool3.open(f"{s3_bucket}/other", cache_max_bytes=limit)) == expected
     assert cached_bytes(cache) <= limit
     assert len(first) == ROWS
 
 
-def test_a_reader_of_an_expired_snapshot_is_told(there: str) -> None:
+def test_a_reader_of_an_expired_snapshot_gets_an_error(there: str) -> None:
     needed, vectors = sizes(pool3.open(there))
-    gone = [found.uri for found in storage.list_objects(there) if "vectors" in found.uri]
+    gone = [stored.uri for stored in storage.list_objects(there) if "vectors" in stored.uri]
     ranged = pool3.open(there, cache_max_bytes=needed + vectors - 1)
     delete_objects(gone)
     with pytest.raises(InvalidIndex, match=r"vectors.npy is missing.*damaged") as caught:

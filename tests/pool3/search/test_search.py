@@ -48,8 +48,8 @@ def stored(index) -> tuple[list[str], np.ndarray]:
 
 
 def brute_force(ids, vectors, query, metric, k):
-    found = distances(query, vectors, metric)
-    return sorted(zip(found.tolist(), ids, strict=True))[:k]
+    measured = distances(query, vectors, metric)
+    return sorted(zip(measured.tolist(), ids, strict=True))[:k]
 
 
 def exhaustive(index, query, k):
@@ -108,10 +108,10 @@ def test_any_index_gives_the_brute_force_answer(make_index, data):
     expected = brute_force(*stored(index), query, metric, k)
     assert exhaustive(index, query, k) == expected
     # At the smallest effort too: never fewer than there are, never made up, never twice.
-    found = index.search(query, k=k, search_k=1, rerank=k)
-    assert len(found) == len(set(found.ids)) == min(k, n_rows)
+    hits = index.search(query, k=k, search_k=1, rerank=k)
+    assert len(hits) == len(set(hits.ids)) == min(k, n_rows)
     true = {image_id: far for far, image_id in brute_force(*stored(index), query, metric, 99)}
-    assert [true[image_id] for image_id in found.ids] == found.distances.tolist()
+    assert [true[image_id] for image_id in hits.ids] == hits.distances.tolist()
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -135,11 +135,11 @@ def test_defaults_find_nearly_all(make_index, metric):
     index = pool3.open(make_index(vectors, metric=metric, n_shards=3, n_trees=20))
     ids, measured = index.search_batch(vectors[:50], k=10)
     truth = stored(index)
-    near = [
+    recalls = [
         np.mean(row <= brute_force(*truth, query, metric, 10)[-1][0] + 1e-9)
         for query, row in zip(vectors[:50], measured, strict=True)
     ]
-    assert np.mean(near) > 0.9
+    assert np.mean(recalls) > 0.9
     assert ids.shape == (50, 10)
 
 
@@ -154,8 +154,8 @@ def test_real_vectors_with_known_neighbours(make_index, shared_data, metric, ans
     assert index.manifest.vectors_dtype == "float16"  # whole numbers up to 255 are exact
     k = 100
     _, measured = index.search_batch(queries, k=k, search_k=EXHAUSTIVE, rerank=len(base))
-    for row, query, known in zip(measured, queries, truth, strict=True):
-        farthest = distances(query, base[known[:k]], metric).max()
+    for row, query, neighbours in zip(measured, queries, truth, strict=True):
+        farthest = distances(query, base[neighbours[:k]], metric).max()
         assert (row <= farthest + 1e-9).all()
 
 
@@ -224,7 +224,7 @@ def test_k_is_checked(make_index, k):
         ([1.0, 2.0, 3.0], "a query must be a path.*found float"),
     ],
 )
-def test_what_cannot_be_searched_with(make_index, query, message):
+def test_invalid_queries_are_refused(make_index, query, message):
     index = pool3.open(make_index(np.eye(3)))
     with pytest.raises(UsageError, match=message):
         index.search(query)

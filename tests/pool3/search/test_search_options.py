@@ -1,4 +1,4 @@
-"""What a search can be asked besides the query: where, distinct, exclude_self, columns, recall."""
+"""The options of a search: where, distinct, exclude_self, columns, recall and others."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def metadata_of(n_rows: int, seed: int = 0) -> pa.Table:
     )
 
 
-def with_dead(index: Index, dead_ids: set[str]) -> Index:
-    """The same index, as if a later build had found some of its pictures gone."""
+def with_deleted(index: Index, deleted_ids: set[str]) -> Index:
+    """The same index with tombstones for some of its pictures."""
     entries = []
     for shard in index._fan_out.shards.readers:
-        rows = [row for row in range(len(shard.ids)) if shard.ids.value(row) in dead_ids]
+        rows = [row for row in range(len(shard.ids)) if shard.ids.value(row) in deleted_ids]
         entry: ShardEntry = shard.entry
         if rows:
-            path = Path(index.uri) / "shards" / f"dead-{entry.number}-{len(dead_ids)}.npy"
+            path = Path(index.uri) / "shards" / f"deleted-{entry.number}-{len(deleted_ids)}.npy"
             np.save(path, np.array(rows, dtype=np.uint32))
             data = path.read_bytes()
             file = FileEntry(
@@ -94,8 +94,8 @@ def passing(rows: list[dict], where: str | None) -> list[dict]:
         "INSERT INTO rows VALUES (?, ?, ?, ?)",
         [(n, row["image_id"], row["width"], row["meta.label"]) for n, row in enumerate(rows)],
     )
-    found = database.execute(f"SELECT n FROM rows WHERE {where or 'TRUE'}")
-    return [rows[n] for (n,) in found]
+    numbers = database.execute(f"SELECT n FROM rows WHERE {where or 'TRUE'}")
+    return [rows[n] for (n,) in numbers]
 
 
 def expected(rows, query, metric, k, distinct=None) -> list[tuple[float, str]]:
@@ -127,7 +127,7 @@ WHERES = st.sampled_from(
 
 @FACTORY
 @given(data=st.data())
-def test_any_search_finds_what_brute_force_finds(make_index, data):
+def test_any_search_gives_the_brute_force_answer(make_index, data):
     n_rows = data.draw(st.integers(1, 70), "rows")
     metric = data.draw(st.sampled_from(METRICS), "metric")
     seed = data.draw(st.integers(0, 100), "seed")
@@ -142,7 +142,7 @@ def test_any_search_finds_what_brute_force_finds(make_index, data):
         )
     )
     ids = [f"id{n:06d}" for n in range(n_rows)]
-    index = with_dead(index, set(data.draw(st.lists(st.sampled_from(ids)), "dead")))
+    index = with_deleted(index, set(data.draw(st.lists(st.sampled_from(ids)), "deleted")))
     rows = model_of(index)
     assert len(rows) == len(index)
     where = data.draw(WHERES, "where")
@@ -167,10 +167,10 @@ def test_any_search_finds_what_brute_force_finds(make_index, data):
         values = [by_id[image_id][column] for image_id in least.ids] if column else []
         assert len({v for v in values if v is not None}) == sum(v is not None for v in values)
         if distinct is None:
-            found, measured = index.search_batch(
+            batch_ids, measured = index.search_batch(
                 [query, vectors[0]], k=k, where=where, search_k=1, rerank=k
             )
-            assert found[0].tolist() == least.ids
+            assert batch_ids[0].tolist() == least.ids
             assert measured[0].tolist() == least.distances.tolist()
 
 
@@ -186,14 +186,14 @@ def test_few_that_pass_are_all_measured(make_index):
     assert index.search(vectors[5], k=5, search_k=1, rerank=5).recall is None
 
 
-def test_a_search_by_tree_finds_nearly_all_that_pass(make_index, monkeypatch):
+def test_a_search_by_tree_has_nearly_all_that_pass(make_index, monkeypatch):
     monkeypatch.setattr(query_search, "FEW_ROWS", 0)
     monkeypatch.setattr(query_search, "ENTRY_COST", 0)
     rng = np.random.default_rng(5)
     centres = rng.normal(size=(20, 150)) * 2
     of = rng.integers(0, 20, 4000)
     vectors = (centres[of] + rng.normal(size=(4000, 150))).astype(np.float32)
-    # Pictures of one cluster pass, and queries come from all: nothing near them does.
+    # Pictures of one cluster pass, and queries come from all clusters: no near rows pass.
     labels = pa.table({"cluster": of, "part": rng.integers(0, 10, 4000)})
     index = pool3.open(make_index(vectors, n_shards=2, n_trees=10, metadata=labels))
     for where in ("cluster = 3", "part = 3", "part != 3"):
@@ -209,17 +209,17 @@ def test_a_search_by_tree_finds_nearly_all_that_pass(make_index, monkeypatch):
         assert np.mean(recalls) > 0.9
 
 
-def test_hits_come_back_when_all_near_ones_are_dead(make_index):
+def test_hits_come_back_when_all_near_ones_are_deleted(make_index):
     rng = np.random.default_rng(1)
     vectors = np.concatenate([np.ones((500, 8)), -np.ones((20, 8))])
     vectors = (vectors + 0.01 * rng.normal(size=(520, 8))).astype(np.float32)
     index = pool3.open(make_index(vectors, n_shards=2, metadata=metadata_of(520)))
-    left = with_dead(index, {f"id{n:06d}" for n in range(500)})
-    hits = left.search(vectors[0], k=30, search_k=1, rerank=30)
+    remaining = with_deleted(index, {f"id{n:06d}" for n in range(500)})
+    hits = remaining.search(vectors[0], k=30, search_k=1, rerank=30)
     assert sorted(hits.ids) == [f"id{n:06d}" for n in range(500, 520)]
-    assert left.search_batch(vectors[:1], k=30)[0].shape == (1, 20)
+    assert remaining.search_batch(vectors[:1], k=30)[0].shape == (1, 20)
     with pytest.raises(UsageError, match="no picture 'id000003'"):
-        left.search_id("id000003")
+        remaining.search_id("id000003")
 
 
 def test_exclude_self(make_index, tmp_path):
@@ -229,16 +229,16 @@ def test_exclude_self(make_index, tmp_path):
         hits = index.search(image_id="id000000", k=k, exclude_self=True)
         assert "id000000" not in hits.ids
         assert len(hits) == min(k, 39)
-        # Its twins stay: they are other pictures.
+        # Equal pictures stay: they are other pictures.
         assert hits.distances[0] == 0
     plain = index.search(image_id="id000004", k=3, where="width >= 0")
     without = index.search(image_id="id000004", k=2, where="width >= 0", exclude_self=True)
     assert plain.ids[1:] == without.ids
-    # The only one of its value is gone, and nothing is searched for in vain.
+    # The only picture with its value is left out, and the search still ends.
     names = pa.table({"name": ["one"] + ["other"] * 39})
     named = pool3.open(make_index(vectors, metadata=names))
-    found = named.search(image_id="id000000", k=5, distinct="name", exclude_self=True)
-    assert len(found) == 1
+    hits = named.search(image_id="id000000", k=5, distinct="name", exclude_self=True)
+    assert len(hits) == 1
     with pytest.raises(UsageError, match=r"exclude_self needs .* found ndarray"):
         index.search(vectors[0], exclude_self=True)
 
@@ -349,9 +349,9 @@ def test_the_recall_of_a_search(make_index):
         (15, None, "was not measured for 15 hits"),
         (50, None, "was not measured for 50 hits"),
     ):
-        with pytest.warns(UserWarning, match=message) as told:
+        with pytest.warns(UserWarning, match=message) as caught:
             index.search(np.ones(6), k=k, recall=wanted)
-        assert told[0].filename == __file__
+        assert caught[0].filename == __file__
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # once is enough
             index.search_vector(np.ones(6), k=k, recall=wanted)
@@ -368,7 +368,7 @@ def test_the_recall_of_a_search(make_index):
         bare.plot_recall()
 
 
-def test_refresh_opens_what_is_newest(make_index):
+def test_refresh_opens_the_newest_snapshot(make_index):
     directory = make_index(vectors_of(8))
     index = pool3.open(directory)
     assert index.refresh() is index
@@ -385,8 +385,8 @@ def test_refresh_opens_what_is_newest(make_index):
     assert pinned.refresh(expected_sha256=sha256) is pinned
 
 
-def test_what_it_says_of_deltas_and_tombstones(make_index):
-    index = with_dead(
+def test_info_counts_deltas_and_tombstones(make_index):
+    index = with_deleted(
         pool3.open(make_index(vectors_of(20), n_shards=2, metadata=metadata_of(20))), {"id000003"}
     )
     first, second = index.manifest.shards

@@ -49,7 +49,7 @@ def reduced_keys(vectors: np.ndarray, query: np.ndarray, directory: Path) -> np.
 
 
 def agree(ids: list[str], keys: np.ndarray, limit: int) -> None:
-    """Assert that ids are those with the smallest keys, except for rows that are as near."""
+    """Assert that ids are those with the smallest keys, except for rows at the same distance."""
     assert len(set(ids)) == len(ids) == min(limit, len(keys))
     merged = keys[[int(image_id[2:]) for image_id in ids]]
     np.testing.assert_allclose(merged, np.sort(keys)[:limit], atol=2e-6 * np.abs(keys).max() ** 2)
@@ -140,6 +140,6 @@ def test_an_effort_is_divided_by_rows(make_index: MakeIndex) -> None:
     )
     effort = Effort(k=1, rerank=10, search_k=300)
     assert [shards.entries(shard, effort) for shard in range(3)] == [200, 98, 2]
-    # A part of the shards gathers as much of them as all shards do.
+    # A group of shards gathers as many entries of each as the whole set does.
     some = ShardSet(open_snapshot(make_index(vectors_of(8), n_shards=3, shard_of=shard_of)), [1])
     assert some.entries(0, effort) == 98

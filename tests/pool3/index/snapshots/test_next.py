@@ -197,7 +197,7 @@ def test_of_two_runs_that_take_one_number_the_first_wins(index: str) -> None:
 def test_what_was_published_meanwhile_is_not_overruled(index: str) -> None:
     upcoming = NextSnapshot.begin(index, "run")
     assert upcoming.base is not None
-    publish(index, 1, by="somebody", why="back to the first")
+    publish(index, 1, by="another run", why="back to the first")
     manifest = upcoming.added(upcoming.base, upcoming.base.shards)
     with pytest.raises(AlreadyExists, match=r"since this one \(run\) began; snapshot 2 stays"):
         upcoming.publish(manifest, why="late", gates=OPEN)

@@ -74,7 +74,7 @@ def test_a_damaged_log_entry_is_named(make_index):
         newest_published(str(index))
 
 
-def test_the_loser_of_a_race_is_told_and_changes_nothing(make_index):
+def test_the_loser_of_a_race_gets_an_error_and_changes_nothing(make_index):
     index = str(make_index(VECTORS))
     first = read_manifest(index, 1)
     start, outcomes, refusals = threading.Barrier(4), [], []
