@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +25,7 @@ from pool3.extract.rows import PictureInput, Prepared, RowContext, record_batch
 from pool3.extract.tally import Tally
 from pool3.features.schema import TRANSIENT_ERRORS
 from pool3.images.decode import DecodeLimits, Picture, decode_resized
+from pool3.images.profiles import SRGB
 
 FETCH_DEADLINE_S = 120.0
 
@@ -48,12 +50,16 @@ class InProcessDecoder:
 
     Parameters
     ----------
-    size, resize, limits
+    size, resize, limits, colour
         As in `pool3.images.decode.decode_resized`.
     """
 
-    def __init__(self, size: int, resize: str, limits: DecodeLimits) -> None:
-        self._size, self._resize, self._limits = size, resize, limits
+    def __init__(
+        self, size: int, resize: str, limits: DecodeLimits, *, colour: str = SRGB
+    ) -> None:
+        self._decode = partial(
+            decode_resized, size=size, resize=resize, limits=limits, colour=colour
+        )
         self.seconds = 0.0
 
     def decode(
@@ -68,7 +74,7 @@ class InProcessDecoder:
 
     def _decoded(self, data: bytes) -> Picture | PictureError:
         try:
-            return decode_resized(data, size=self._size, resize=self._resize, limits=self._limits)
+            return self._decode(data)
         except PictureError as error:
             return error
 
@@ -110,6 +116,7 @@ def prepare(
             prepared.error, prepared.detail = outcome.code, outcome.detail
         else:
             prepared.picture = outcome
+            prepared.detail = "; ".join(outcome.notes) or None
         yield prepared
     yield from settled
 
@@ -257,6 +264,7 @@ def _extracted(
             height=picture.height,
             format=picture.format,
             thumbnail=picture.thumbnail,
+            error_detail=row.detail,
             engine=context.engine,
             precision=context.precision,
         )
@@ -277,6 +285,7 @@ def _copied(rows: list[Prepared], reuse: ContentReuse) -> dict[Prepared, Extract
         if isinstance(outcome, PictureError):
             row.error, row.detail = outcome.code, outcome.detail
         else:
+            row.detail = outcome.error_detail
             copies[row] = outcome
     return copies
 

@@ -14,7 +14,9 @@ from pool3 import storage
 from pool3.errors import PictureError
 from pool3.features.table import FeatureTable
 
-_COLUMNS = ("features", "width", "height", "format", "thumbnail", "engine", "precision")
+_COLUMNS = (
+    "features", "width", "height", "format", "thumbnail", "error_detail", "engine", "precision",
+)  # fmt: skip
 _PREFIX = "S32"
 """The first 32 hexadecimal digits of a digest: 128 bits make collisions infeasible."""
 
@@ -30,6 +32,7 @@ class Extracted:
     thumbnail: bytes | None
     engine: str
     precision: str
+    error_detail: str | None = None
 
 
 @dataclass(frozen=True)

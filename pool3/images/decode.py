@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +34,8 @@ from PIL import (  # noqa: F401
 )
 
 from pool3.errors import PictureError, UsageError
-from pool3.images.colour import to_rgb
+from pool3.images.colour import WHITE
+from pool3.images.damage import repaired, without_damage
 from pool3.images.formats import (
     ALLOWED,
     HEIC,
@@ -42,7 +44,11 @@ from pool3.images.formats import (
     announced_format,
     heif_available,
 )
+from pool3.images.png_chunks import with_right_key
+from pool3.images.profiles import SRGB, to_rgb_by_profile
 from pool3.images.thumbnails import thumbnail
+from pool3.images.tiff import TiffLayout, layout_of
+from pool3.images.tiff_tags import beginning_at
 
 log = logging.getLogger(__name__)
 
@@ -103,12 +109,15 @@ class Decoded:
         The format of the file, by Pillow's name.
     width, height
         Size of the original in pixels, upright; equal to that of `image` unless it is a draft.
+    notes
+        What is damaged in the file outside of its pixels, such as a text chunk.
     """
 
     image: Image.Image
     format: str
     width: int
     height: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,8 @@ class Picture:
         A small JPEG, if requested; see `pool3.images.thumbnails.thumbnail`.
     seconds
         How long decoding took; 0 outside of a `DecodePool`.
+    notes
+        What is damaged in the file outside of its pixels.
     """
 
     rgb: NDArray[np.uint8]
@@ -135,6 +146,7 @@ class Picture:
     format: str
     thumbnail: bytes | None = None
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def decode(
@@ -143,6 +155,7 @@ def decode(
     limits: DecodeLimits | None = None,
     admit: Callable[[int], None] | None = None,
     draft_side: int | None = None,
+    colour: str = SRGB,
 ) -> Decoded:
     """Decode the first frame of a picture to upright RGB.
 
@@ -159,6 +172,8 @@ def decode(
     draft_side
         A JPEG may be decoded at a half, a quarter or an eighth of its size as long as each side
         has at least this many pixels; see `draft_side`.
+    colour
+        How the colour profile of the picture is treated, one of `pool3.images.profiles.COLOURS`.
 
     Raises
     ------
@@ -180,31 +195,116 @@ def decode(
         raise PictureError(
             "too_large", f"{len(data)} bytes, more than the limit of {limits.max_bytes}"
         )
-    with _open(data) as image:
-        pixels = image.width * image.height
-        if pixels > limits.max_pixels:
-            size = f"{image.width} x {image.height} = {pixels} pixels"
-            raise PictureError("too_many_pixels", f"{size}, the limit is {limits.max_pixels}")
-        if admit is not None:
-            admit(pixels * _memory_factor(image))
-        kind = image.format or "?"
-        width, height = image.size
-        if draft_side is not None and kind == "JPEG":
-            image.draft(None, (draft_side, draft_side))
+    name = announced_format(data)
+    data, notes = without_damage(data, name)
+    attempt = _Attempt(limits, admit, draft_side, colour, notes)
+    if name == "TIFF":
+        return attempt.tiff(layout_of(data))
+    try:
+        return attempt.by_pillow(data)
+    except PictureError as error:
+        if error.code not in {"truncated", "corrupt"}:
+            raise
+        if not notes:
+            notes.append(f"ignored damage outside of its pixels ({error.detail})")
+        for version in repaired(data, name):
+            with suppress(PictureError):
+                return attempt.by_pillow(version)
+        raise
+
+
+class _Attempt:
+    """Decodes versions of a picture within limits; `admit` is called for the first of them."""
+
+    def __init__(
+        self,
+        limits: DecodeLimits,
+        admit: Callable[[int], None] | None,
+        draft_side: int | None,
+        colour: str,
+        notes: list[str],
+    ) -> None:
+        self._limits, self._admit, self._draft_side = limits, admit, draft_side
+        self._colour, self._notes = colour, notes
+
+    def _check(self, size: tuple[int, int], memory_factor: int, stored: int = 0) -> None:
+        """Compare the pixels, and those `stored` for them, with the limits."""
+        width, height = size
+        pixels = max(width * height, stored)
+        if pixels > self._limits.max_pixels:
+            described = f"{width} x {height} = {width * height} pixels"
+            if stored > width * height:
+                described += f", stored as {stored}"
+            limit = self._limits.max_pixels
+            raise PictureError("too_many_pixels", f"{described}, the limit is {limit}")
+        if self._admit is not None:
+            self._admit(pixels * memory_factor)
+            self._admit = None
+
+    def _decoded(
+        self,
+        image: Image.Image,
+        kind: str,
+        size: tuple[int, int],
+        transpose: Image.Transpose | None = None,
+    ) -> Decoded:
+        upright = image if transpose is None else image.transpose(transpose)
+        upright.info = {}  # its EXIF block still has the old orientation
+        width, height = size[::-1] if transpose in _SWAPS_SIDES else size
+        return Decoded(upright, kind, width, height, tuple(dict.fromkeys(self._notes)))
+
+    def by_pillow(self, data: bytes, stored: int = 0) -> Decoded:
+        with _open(data) as image:
+            self._check(image.size, _memory_factor(image), stored)
+            kind, size = image.format or "?", image.size
+            if self._draft_side is not None and kind == "JPEG":
+                image.draft(None, (self._draft_side, self._draft_side))
+            frame = _frame(image)
+            try:
+                _load_first_frame(image)
+                transpose = _orientation(image, self._notes)
+                loaded = with_right_key(image, data) if kind == "PNG" else image
+                rgb = to_rgb_by_profile(loaded, self._colour, self._notes, close=True)
+            except Exception as error:
+                raise _decode_error(data, error) from error
+        if frame is not None:
+            rgb = _on_white(rgb, frame)
+        return self._decoded(rgb, kind, size, transpose)
+
+    def tiff(self, layout: TiffLayout) -> Decoded:
+        """Decode the main picture of a TIFF, by Pillow where that is right."""
+        if layout.by_pillow:
+            try:
+                return self.by_pillow(beginning_at(layout.directory), layout.stored_pixels)
+            except PictureError as error:
+                if error.code == "too_many_pixels" or not layout.readable:
+                    raise
+                failure = error
+        self._check(layout.size, -(-layout.pixel_bytes // 9), layout.stored_pixels)
         try:
-            _load_first_frame(image)
-            transpose = _orientation(image)
-            rgb = to_rgb(image, close=True)
+            rgb = to_rgb_by_profile(layout.decoded(), self._colour, self._notes, close=True)
+        except PictureError:
+            raise
         except Exception as error:
-            if kind == "TIFF" and image.info.get("compression") == "webp":
-                detail = f"TIFF with WebP inside, which Pillow's libtiff cannot read: {error}"
-                raise PictureError("unsupported_format", detail) from error
-            raise _decode_error(data, error) from error
-    upright = rgb if transpose is None else rgb.transpose(transpose)
-    upright.info = {}  # its EXIF block still has the old orientation
-    if transpose in _SWAPS_SIDES:
-        width, height = height, width
-    return Decoded(upright, kind, width, height)
+            raise _decode_error(layout.directory.data, error) from error
+        if layout.by_pillow:
+            self._notes.append(f"ignored damage outside of its pixels ({failure.detail})")
+        return self._decoded(rgb, "TIFF", layout.size)
+
+
+def _frame(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Return the box of the first frame of a GIF, if that is smaller than its canvas."""
+    if image.format != "GIF" or not getattr(image, "tile", None):
+        return None
+    extents: tuple[int, int, int, int] = image.tile[0].extents  # type: ignore[attr-defined]
+    return None if extents == (0, 0, *image.size) else extents
+
+
+def _on_white(rgb: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    """Return the picture with white, the colour of transparent pixels, outside of its frame."""
+    paper = Image.new("RGB", rgb.size, (WHITE, WHITE, WHITE))
+    paper.paste(rgb.crop(frame), frame)
+    return paper
 
 
 def draft_side(size: int, resize: str) -> int | None:
@@ -314,7 +414,7 @@ def _box_exceeds_file(data: bytes) -> bool:
     return at != len(data)
 
 
-def _orientation(image: Image.Image) -> Image.Transpose | None:
+def _orientation(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
     """Return the transposition that makes a loaded picture upright.
 
     Pillow makes a TIFF upright when it loads it, and removes its orientation.
@@ -323,6 +423,7 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
         return _TRANSPOSES.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damage to this block costs only the orientation
         log.debug("ignored a damaged EXIF block", exc_info=True)
+        notes.append(f"{image.format}: its EXIF block is damaged")
         return None
 
 
@@ -417,6 +518,7 @@ def decode_resized(
     limits: DecodeLimits | None = None,
     admit: Callable[[int], None] | None = None,
     thumbnail_side: int | None = None,
+    colour: str = SRGB,
 ) -> Picture:
     """Decode a picture and resize it to the input of a model; raises as `decode` and `resized`.
 
@@ -425,7 +527,9 @@ def decode_resized(
     side = draft_side(size, resize)
     if side is not None:
         side = max(side, thumbnail_side or 0)
-    decoded = decode(data, limits=limits, admit=admit, draft_side=side)
+    decoded = decode(data, limits=limits, admit=admit, draft_side=side, colour=colour)
     small = None if thumbnail_side is None else thumbnail(decoded.image, thumbnail_side)
     pixels = resized(decoded.image, size, resize)
-    return Picture(pixels, decoded.width, decoded.height, decoded.format, small)
+    return Picture(
+        pixels, decoded.width, decoded.height, decoded.format, small, notes=decoded.notes
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,25 @@ from PIL import Image, ImageOps
 
 from pool3 import storage
 from pool3.errors import UsageError
-from pool3.images.colour import to_rgb
 from pool3.images.decode import DecodeLimits, decode
+from pool3.images.profiles import SRGB, to_rgb_by_profile
+
+log = logging.getLogger(__name__)
 
 # Enough to draw the query picture of a result on a contact sheet.
 _COPY_SIDE = 512
 
 
-def fetched_picture(uri: str | os.PathLike[str], draft_side: int | None = None) -> Image.Image:
+def fetched_picture(
+    uri: str | os.PathLike[str], draft_side: int | None = None, colour: str = SRGB
+) -> Image.Image:
     """Fetch and decode a picture.
 
     Parameters
     ----------
     uri
         A path or a uri that `pool3.storage` supports.
-    draft_side
+    draft_side, colour
         As in `pool3.images.decode.decode`.
 
     Returns
@@ -39,10 +45,21 @@ def fetched_picture(uri: str | os.PathLike[str], draft_side: int | None = None) 
         If it cannot be read or decoded.
     """
     data = storage.fetch(storage.canonical_uri(uri), max_bytes=DecodeLimits().max_bytes)
-    return decode(data, draft_side=draft_side).image
+    return _decoded(data, draft_side, colour, str(uri))
 
 
-def as_picture(query: Any, draft_side: int | None = None) -> Image.Image:
+def _decoded(data: bytes, draft_side: int | None, colour: str, name: str) -> Image.Image:
+    decoded = decode(data, draft_side=draft_side, colour=colour)
+    _log_notes(decoded.notes, name)
+    return decoded.image
+
+
+def _log_notes(notes: Sequence[str], name: str) -> None:
+    for note in notes:
+        log.warning("%s was decoded, but %s", name, note)
+
+
+def as_picture(query: Any, draft_side: int | None = None, colour: str = SRGB) -> Image.Image:
     """Convert a query picture to RGB.
 
     Parameters
@@ -51,6 +68,8 @@ def as_picture(query: Any, draft_side: int | None = None) -> Image.Image:
         A path or uri, the bytes of a picture file, a PIL image, or a uint8 array (h, w, 3).
     draft_side
         As in `pool3.images.decode.decode`, for files.
+    colour
+        As in `pool3.images.decode.decode`, also for PIL images that have a profile.
 
     Raises
     ------
@@ -58,12 +77,15 @@ def as_picture(query: Any, draft_side: int | None = None) -> Image.Image:
         For anything else.
     """
     if isinstance(query, str | Path):
-        return fetched_picture(query, draft_side)
+        return fetched_picture(query, draft_side, colour)
     if isinstance(query, bytes | bytearray | memoryview):
-        return decode(bytes(query), draft_side=draft_side).image
+        return _decoded(bytes(query), draft_side, colour, "a query picture")
     if isinstance(query, Image.Image):
         query.load()
-        return to_rgb(ImageOps.exif_transpose(query))
+        notes: list[str] = []
+        rgb = to_rgb_by_profile(ImageOps.exif_transpose(query), colour, notes)
+        _log_notes(notes, "a query picture")
+        return rgb
     if _is_pixels(query):
         return Image.fromarray(np.ascontiguousarray(query))
     kind = type(query).__name__

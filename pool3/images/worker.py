@@ -52,6 +52,7 @@ class DecoderSettings:
     timeout_s: float
     memory_limit_bytes: int
     thumbnail_side: int | None
+    colour: str
     function: str
 
 
@@ -178,7 +179,13 @@ class Decoder:
         rgb = np.frombuffer(self._memory, np.uint8).reshape(size, size, 3).copy()
         thumbnail = self._receive(deadline, _MAX_THUMBNAIL)[1] if result["thumbnail"] else None
         return Picture(
-            rgb, result["width"], result["height"], result["format"], thumbnail, result["seconds"]
+            rgb,
+            result["width"],
+            result["height"],
+            result["format"],
+            thumbnail,
+            result["seconds"],
+            tuple(result["notes"]),
         )
 
     def _await_ready(self) -> None:

@@ -46,6 +46,7 @@ PIXEL_BYTES = 9
 
 _GRACE_S = 5.0
 _MAX_DETAIL = 2000
+_MAX_NOTES, _MAX_NOTE = 8, 400
 
 
 def main(socket_fd: int, memory_fd: int, settings: str) -> None:
@@ -81,6 +82,7 @@ class _Decoder:
             "limits": DecodeLimits(**config["limits"]),
             "admit": self._admit,
             "thumbnail_side": config["thumbnail_side"],
+            "colour": config["colour"],
         }
         self._function = function
         self._memory_limit_bytes = config["memory_limit_bytes"]
@@ -119,6 +121,7 @@ class _Decoder:
             "height": picture.height,
             "format": picture.format,
             "thumbnail": picture.thumbnail is not None,
+            "notes": [note[:_MAX_NOTE] for note in picture.notes[:_MAX_NOTES]],
         }
         return b"P", metadata, picture.thumbnail
 

@@ -21,6 +21,9 @@ from pool3.features.schema import PERMANENT_ERRORS
 
 N_PHOTOS = 117
 
+# Pillow fails at their text or colour profile; their pixels are whole.
+DAMAGED_ELSEWHERE = {"png_decompression_dos.png", "unknown_compression_method.png"}
+
 #: What Pillow's complaint in the manifest may rightly be called.
 FITTING = {
     "open:DecompressionBombError": {"too_many_pixels"},
@@ -105,7 +108,8 @@ def test_odd_files_are_one_row_each_as_the_manifest_says(
         row = rows[uri]
         if expect in ("", "open:DecompressionBombWarning"):
             continue
-        fitting = {None} if expect == "ok" else FITTING.get(expect, ANY_DAMAGE)
+        whole = expect == "ok" or Path(uri).name in DAMAGED_ELSEWHERE
+        fitting = {None} if whole else FITTING.get(expect, ANY_DAMAGE)
         if row["error"] not in fitting:
             wrong.append((uri, expect, row["error"], row["error_detail"]))
     assert not wrong

@@ -232,3 +232,15 @@ def test_an_error_while_preparing_reaches_the_consumer() -> None:
 
     with pytest.raises(RuntimeError, match="broken"):
         list(ahead(batches(), defaultdict(float)))
+
+
+def test_damage_outside_of_the_pixels_is_named_in_a_row_that_is_ok(folder: Path) -> None:
+    for name in ("damaged.png", "same.png"):
+        (folder / name).write_bytes((folder / "3.png").read_bytes() + b"trailing")
+    names = ["damaged.png", "same.png", "5.png"]
+    tally, rows, _ = run([source(folder / name) for name in names], batch_size=1)
+    assert (tally.ok, tally.failed, tally.copied) == (3, 0, 1)
+    assert {row["status"] for row in rows} == {"ok"}
+    details = {Path(str(row["uri"])).name: row["error_detail"] for row in rows}
+    words = "PNG: 8 bytes follow its end"
+    assert details == {"damaged.png": words, "same.png": words, "5.png": None}
