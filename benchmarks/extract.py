@@ -68,7 +68,10 @@ def single() -> Timed:
     def run(uris: list[str]) -> None:
         for uri in uris:
             picture = decode_resized(
-                Path(uri).read_bytes(), size=model.input_size, resize=model.resize
+                Path(uri).read_bytes(),
+                size=model.input_size,
+                resize=model.resize,
+                colour=model.colour,
             )
             engine(picture.rgb[None])
 
@@ -213,7 +216,7 @@ def ceiling(engine_name: str) -> Timed:
             model=engine,
             append=lambda batch: None,
             context=context,
-            decoder=InProcessDecoder(model.input_size, model.resize, limits),
+            decoder=InProcessDecoder(model.input_size, model.resize, limits, colour=model.colour),
             reuse=ContentReuse(None, None),
             batch_size=BATCH,
             max_bytes=limits.max_bytes,
