@@ -91,8 +91,9 @@ def _client() -> fs.S3FileSystem:
     options: dict[str, str | float | bool] = {}
     endpoint = _setting("ENDPOINT_URL_S3", "ENDPOINT_URL", "ENDPOINT")
     if endpoint:
-        parts = urlsplit(endpoint)
-        options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc + parts.path}
+        address = urlsplit(endpoint)
+        place = (address.netloc + address.path).rstrip("/")
+        options |= {"scheme": address.scheme, "endpoint_override": place}
     region = _setting("REGION", "DEFAULT_REGION")
     if region:
         options["region"] = region
