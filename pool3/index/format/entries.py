@@ -16,7 +16,7 @@ TREE, VECTORS, IDS, METADATA = "tree", "vectors", "ids", "metadata"
 TOMBSTONES, EVIDENCE = "tombstones", "evidence"
 #: Files that each shard with rows must have.
 REQUIRED_FILES = (TREE, VECTORS, IDS)
-#: Files that a shard may have besides.
+#: Other files that a shard may have.
 OPTIONAL_FILES = (METADATA, TOMBSTONES, EVIDENCE)
 
 

@@ -37,11 +37,11 @@ def read_array(
     Raises
     ------
     InvalidIndex
-        When it holds no array.
+        When the file is not a NumPy file of plain numbers.
     """
     try:
         with PARSING:
             array = np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise InvalidIndex(f"{name} holds no array: {error}") from error
+        raise InvalidIndex(f"{name} must be a NumPy file; found another file: {error}") from error
     return np.asarray(array)

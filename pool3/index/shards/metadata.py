@@ -16,9 +16,9 @@ _ROWS_AT_ONCE = 4096
 
 
 def merged_schema(old: pa.Schema, new: pa.Schema) -> pa.Schema:
-    """Return the columns of `old`, then the other ones of `new`.
+    """Return the columns of `old`, then the other columns of `new`.
 
-    One that both have gets a type for the values of both, text where there is no other.
+    A column of both gets a type that can store the values of both, text if there is no other.
     """
     existing = [
         pa.field(field.name, unify(field.type, new.field(field.name).type))
@@ -31,7 +31,7 @@ def merged_schema(old: pa.Schema, new: pa.Schema) -> pa.Schema:
 
 
 def unified_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Return the columns that any of some shards has; see `merged_schema`."""
+    """Return the columns of all shards; see `merged_schema`."""
     return functools.reduce(merged_schema, schemas, pa.schema([]))
 
 
@@ -52,8 +52,8 @@ def replace_rows(
     Yields
     ------
     batch
-        The next rows, in the columns of `merged_schema`, but in the types of `new` where the old
-        values that stay can take them; null where there is no value.
+        The next rows, in the columns of `merged_schema`. A column has the type of `new` if its
+        remaining old values can be stored in that; null where there is no value.
     differs
         Whether the batch differs from the old metadata.
     """
@@ -90,7 +90,7 @@ def _newest_types(old: pa.Table, stays: npt.NDArray[np.bool_], new: pa.Schema) -
 
 
 def _can_take(field: pa.Field, old: pa.Table, stays: npt.NDArray[np.bool_]) -> bool:
-    """Return whether old values that stay can be stored in the type of a field."""
+    """Return whether the remaining old values can be stored in the type of a field."""
     if field.name not in old.schema.names or old.schema.field(field.name).type == field.type:
         return True
     try:

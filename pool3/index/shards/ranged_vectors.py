@@ -52,7 +52,9 @@ class RangedVectors:
                 parsed = np.lib.format.read_array_header_1_0(header)
             self.shape, by_columns, self.dtype = parsed
         except ValueError as error:
-            raise InvalidIndex(f"{uri} holds no array: {error}") from error
+            raise InvalidIndex(
+                f"{uri} must be a NumPy file; found another file: {error}"
+            ) from error
         self._start = header.tell()
         self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         length = self._start + self.shape[0] * self._row_bytes if self.shape else -1

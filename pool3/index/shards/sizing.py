@@ -18,7 +18,7 @@ MAX_FILE_BYTES = 2_000_000_000
 # Rows are assigned to shards by a hash of their ids, so some shards get a few more than others.
 _SLACK = 1.05
 
-# What a build task needs besides the tree: Python with its libraries, and blocks of rows in
+# Memory of a build task without the tree: Python with its libraries, and blocks of rows in
 # float64. Measured: 330 MB at 2048 numbers.
 _BASE_BYTES = 400_000_000
 
