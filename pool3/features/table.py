@@ -135,7 +135,7 @@ class FeatureTable:
     def file_schema(self, file: TableFile) -> pa.Schema:
         """Return the Arrow schema of one file, without the columns of its partition."""
         if format_of(self.file_uri(file)) not in (None, PARQUET):
-            return share_schema(self._share(file))
+            return share_schema(self._share(file), keep_untyped=True)
         with storage.open_input(self.file_uri(file)) as source:
             return open_parquet(source).schema_arrow
 
@@ -153,7 +153,7 @@ class FeatureTable:
 
 
 def _text_batches(share: Share, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-    schema = share_schema(share)
+    schema = share_schema(share, keep_untyped=True)
     for _, batch in read_share(share, schema, schema):
         names = [name for name in schema.names if columns is None or name in columns]
         yield batch.select(names)

@@ -24,10 +24,10 @@ from pool3.inputs.s3_inventory import URI, with_uris
 from pool3.inputs.table_files import CSV, JSON_LINES, PARQUET, Share
 from pool3.inputs.text_streams import (
     has_untyped,
+    json_type,
     require_utf8,
     unescaped,
     with_later_types,
-    with_text_for_untyped,
 )
 from pool3.inputs.types import cast
 from pool3.storage.delta_protocol import unpack_mask
@@ -42,7 +42,7 @@ _COMPRESSION = {"gz": "gzip", "zst": "zstd", "bz2": "bz2"}
 PlacedBatch = tuple[int, pa.RecordBatch]
 
 
-def share_schema(share: Share, *others: Share) -> pa.Schema:
+def share_schema(share: Share, *others: Share, keep_untyped: bool = False) -> pa.Schema:
     """Return the columns of a share's file, and those from its folder names or its log.
 
     Parameters
@@ -52,6 +52,8 @@ def share_schema(share: Share, *others: Share) -> pa.Schema:
     others
         More shares of the table; a JSON field without any value in the file of `share` has the type
         that it has there.
+    keep_untyped
+        Whether JSON fields that have no value anywhere keep the type null; they are text otherwise.
 
     Raises
     ------
@@ -67,20 +69,20 @@ def share_schema(share: Share, *others: Share) -> pa.Schema:
         else:
             schema = pa_json.open_json(source, read_options=_json_block()).schema
     if share.format == JSON_LINES:
-        schema = _typed(schema, [share, *others])
+        schema = _typed(schema, [share, *others], keep_untyped)
     added = [*share.constants, *([URI] if share.is_inventory else [])]
     fields = [pa.field(name, pa.string()) for name in added if name not in schema.names]
     return pa.schema([*schema, *fields])
 
 
-def _typed(schema: pa.Schema, shares: Sequence[Share]) -> pa.Schema:
+def _typed(schema: pa.Schema, shares: Sequence[Share], keep_untyped: bool) -> pa.Schema:
     """Return the schema of JSON's first lines with types for fields that have no value there."""
     for share in shares:
         if not has_untyped(schema):
             break
         with opened(share) as source:
             schema = with_later_types(schema, source, _BLOCK_BYTES)
-    return pa.schema([(field.name, with_text_for_untyped(field.type)) for field in schema])
+    return pa.schema([(field.name, json_type(field.type, keep_untyped)) for field in schema])
 
 
 def read_share(share: Share, schema: pa.Schema, carried: pa.Schema) -> Iterator[PlacedBatch]:

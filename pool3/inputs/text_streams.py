@@ -224,16 +224,23 @@ def _merged(kind: pa.DataType, later: pa.DataType) -> pa.DataType:
     return kind
 
 
-def with_text_for_untyped(kind: pa.DataType) -> pa.DataType:
-    """Return a type of JSON as it is read: text for times, and for fields without any value.
+def json_type(kind: pa.DataType, keep_untyped: bool) -> pa.DataType:
+    """Return the type in which JSON is read: text for times, and for fields without any value.
 
     JSON has no times, so another line with other text would fail. Spark, too, reads fields without
     a value as text.
+
+    Parameters
+    ----------
+    kind
+        The type that Arrow infers.
+    keep_untyped
+        Whether fields without any value keep the type null.
     """
-    if types.is_timestamp(kind) or types.is_null(kind):
+    if types.is_timestamp(kind) or (types.is_null(kind) and not keep_untyped):
         return pa.string()
     if types.is_list(kind):
-        return pa.list_(with_text_for_untyped(kind.value_type))
+        return pa.list_(json_type(kind.value_type, keep_untyped))
     if types.is_struct(kind):
-        return pa.struct([(field.name, with_text_for_untyped(field.type)) for field in kind])
+        return pa.struct([(field.name, json_type(field.type, keep_untyped)) for field in kind])
     return kind

@@ -323,6 +323,7 @@ def test_a_json_field_without_a_value_at_first_has_the_type_of_the_later_ones(
     table = table_input(str(tmp_path / "two"), glob=None, first_number=0)
     assert share_schema(*table.shares).field("n").type == pa.int64()
     assert share_schema(*table.shares).field("never").type == pa.string()
+    assert share_schema(*table.shares, keep_untyped=True).field("never").type == pa.null()
     assert [row["meta"]["n"] for row in read(tmp_path / "two")] == [None, 7]
 
 
