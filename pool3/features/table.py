@@ -29,7 +29,7 @@ from pool3.inputs.table_files import (
 )
 from pool3.storage import StoredObject
 from pool3.storage.delta_protocol import unpack_mask
-from pool3.storage.parquet_reader import open_parquet
+from pool3.storage.parquet_reader import iter_batches, open_parquet
 from pool3.storage.tables import TableFile, open_table, require_writable, table_files
 
 #: Those that each row of our own tables has.
@@ -85,7 +85,14 @@ class FeatureTable:
             yield from _text_batches(self._share(file), columns)
             return
         with storage.open_input(uri) as source:
-            yield from open_parquet(source).iter_batches(batch_size=4096, columns=columns)
+            try:
+                yield from iter_batches(open_parquet(source), batch_size=4096, columns=columns)
+            except pa.ArrowInvalid as error:
+                reason = str(error).splitlines()[0]
+                raise UsageError(
+                    f"expected a Parquet file of the table {self.uri}, found that {uri} cannot be "
+                    f"read ({reason}); rewrite the file"
+                ) from error
 
     def _completed(
         self, batch: pa.RecordBatch, file: TableFile, columns: list[str] | None

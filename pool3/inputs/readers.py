@@ -31,7 +31,7 @@ from pool3.inputs.text_streams import (
 )
 from pool3.inputs.types import cast
 from pool3.storage.delta_protocol import unpack_mask
-from pool3.storage.parquet_reader import open_parquet
+from pool3.storage.parquet_reader import iter_batches, open_parquet
 
 _BATCH_BYTES = 8 << 20
 _MOST_ROWS = 8192
@@ -194,7 +194,7 @@ def group_batches(
     metadata = file.metadata.row_group(group)
     rows_per_batch = metadata.num_rows * _BATCH_BYTES // max(1, metadata.total_byte_size)
     size = max(1, min(_MOST_ROWS, rows_per_batch))
-    for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=columns):
+    for batch in iter_batches(file, batch_size=size, row_groups=[group], columns=columns):
         yield row, batch
         row += batch.num_rows
 
