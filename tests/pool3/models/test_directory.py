@@ -270,7 +270,7 @@ def test_another_resize_is_another_model_of_the_same_weights(
 
 
 def test_an_unknown_resize_is_refused(directory: Path) -> None:
-    with pytest.raises(UsageError, match="pil-bilinear, tf1-bilinear, found 'nearest'"):
+    with pytest.raises(UsageError, match="tf1-bilinear, tf2-bilinear, found 'nearest'"):
         load_model(str(directory), resize="nearest")
     with pytest.raises(ModelError, match="its resize cannot be changed"):
         load_model(str(Path(__file__).with_name("version_1")), resize="tf1-bilinear")
