@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from pool3.features.columns import (
+from pool3.features.column_values import (
     carried_rows,
     columns_to_read,
     from_numbered,

@@ -18,7 +18,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from pool3.features.column_types import to_stored
-from pool3.features.columns import from_numbered, numbered_columns, to_numbered
+from pool3.features.column_values import from_numbered, numbered_columns, to_numbered
 from pool3.features.table import FeatureTable
 from pool3.features.vectors import SkippedRows, usable_rows
 from pool3.index.format.entries import IDS, METADATA, ShardEntry

@@ -1,4 +1,4 @@
-"""The columns of a table that an index stores as metadata: chosen, read, and passed through Spark.
+"""The columns of a table that an index stores as metadata, and why it leaves out the others.
 
 A struct's fields are columns of their own, ``struct.field``.
 """
@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import reduce
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pool3.errors import UsageError
 from pool3.features.column_types import (
     common_type,
-    from_spark,
     is_bytes,
     is_cast,
-    spark_type,
     stored_type,
-    to_spark,
-    to_stored,
     why_not_stored,
 )
 from pool3.features.table import FeatureTable
@@ -32,7 +27,7 @@ from pool3.storage.tables import TableFile
 
 #: Columns of our own table that an index stores, besides those in `meta`.
 _OWN = ("uri", "width", "height", "format", "content_sha256", "thumbnail")
-_META = "meta"
+META = "meta"
 #: Never metadata.
 _KEYS = ("image_id", "features")
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})")
@@ -115,7 +110,7 @@ def carried_columns(table: FeatureTable, choice: ColumnChoice | None = None) -> 
     """
     if table.foreign:
         return metadata_columns(table, choice)
-    fields = [item for item in table.log_schema() if item.name in (*_OWN, _META)]
+    fields = [item for item in table.log_schema() if item.name in (*_OWN, META)]
     sources = _Sources([(table.uri, pa.schema(fields))])
     return sources.carried(choice or ColumnChoice(), with_bytes=_OWN)
 
@@ -146,7 +141,7 @@ def require_named(choice: ColumnChoice, tables: Sequence[CarriedColumns]) -> Non
 
 
 def _is_among(name: str, named: Iterable[str]) -> bool:
-    return any(name in (given, f"{_META}.{given}") for given in named)
+    return any(name in (given, f"{META}.{given}") for given in named)
 
 
 def _schemas(table: FeatureTable) -> Iterator[tuple[str, pa.Schema]]:
@@ -206,13 +201,14 @@ class _Sources:
 
 def _flat(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[tuple[str, pa.DataType]]:
     for item in fields:
-        if _has_fields(item.type):
+        if has_fields(item.type):
             yield from _flat(item.type, f"{prefix}{item.name}.")
         else:
             yield prefix + item.name, item.type
 
 
-def _has_fields(kind: pa.DataType) -> bool:
+def has_fields(kind: pa.DataType) -> bool:
+    """Return whether columns of a type are taken apart into their fields."""
     return bool(pa.types.is_struct(kind) and kind.num_fields)
 
 
@@ -235,73 +231,3 @@ def _stored(kinds: Mapping[pa.DataType, str], with_bytes: bool) -> pa.DataType |
 
 def _joined(first: pa.DataType | None, second: pa.DataType | None) -> pa.DataType | None:
     return None if first is None or second is None else common_type(first, second)
-
-
-def columns_to_read(carried: pa.Schema, *, foreign: bool) -> list[str]:
-    """Return the columns of the files to read for some carried columns."""
-    if foreign:
-        # A name with dots may be that of a column, or of a field of a struct.
-        names = [prefix for name in carried.names for prefix in _prefixes(name)]
-    else:
-        names = [_META if name.startswith(f"{_META}.") else name for name in carried.names]
-    return list(dict.fromkeys(names))
-
-
-def _prefixes(name: str) -> list[str]:
-    words = name.split(".")
-    return [".".join(words[:count]) for count in range(len(words), 0, -1)]
-
-
-def carried_rows(batch: pa.RecordBatch, carried: pa.Schema) -> pa.RecordBatch:
-    """Return the carried columns of rows of a file; a column that the file lacks is null."""
-    arrays = [_column(batch, item) for item in carried]
-    return pa.RecordBatch.from_arrays(arrays, schema=carried)
-
-
-def _column(batch: pa.RecordBatch, item: pa.Field) -> pa.Array:
-    values = _values(batch.schema, batch.column, item.name)
-    if values is None or pa.types.is_null(values.type):
-        return pa.nulls(batch.num_rows, item.type)
-    return to_stored(values, item.type)
-
-
-def _values(
-    fields: Iterable[pa.Field], child: Callable[[int], pa.Array], name: str
-) -> pa.Array | None:
-    """Return a column, or a field below one; None where there is none."""
-    for at, item in enumerate(fields):
-        if item.name == name and not _has_fields(item.type):
-            return child(at)
-        if name.startswith(f"{item.name}.") and _has_fields(item.type):
-            outer = child(at)
-            inner = _values(outer.type, _child(outer), name[len(item.name) + 1 :])
-            if inner is not None:
-                return inner
-    return None
-
-
-def _child(outer: pa.StructArray) -> Callable[[int], pa.Array]:
-    return lambda at: pc.struct_field(outer, [at])
-
-
-def numbered_columns(carried: pa.Schema) -> pa.Schema:
-    """Return carried columns as they pass through Spark.
-
-    Their names have no dots, which Spark would resolve as structs, and their types are those of
-    `pool3.features.column_types.spark_type`.
-    """
-    return pa.schema([(f"_c{at}", spark_type(item.type)) for at, item in enumerate(carried)])
-
-
-def to_numbered(rows: pa.RecordBatch) -> list[pa.Array]:
-    """Return the values of `numbered_columns` for rows of carried columns."""
-    return [to_spark(values) for values in rows.columns]
-
-
-def from_numbered(batch: pa.RecordBatch, carried: pa.Schema) -> pa.RecordBatch:
-    """Return rows of carried columns from a batch that has `numbered_columns`."""
-    names = numbered_columns(carried).names
-    arrays = [
-        from_spark(batch.column(name), item.type) for name, item in zip(names, carried, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=carried)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pool3.errors import UsageError
 from pool3.features.column_types import id_texts
-from pool3.features.columns import carried_rows, columns_to_read
+from pool3.features.column_values import carried_rows, columns_to_read
 from pool3.features.schema import OK
 from pool3.features.table import FeatureTable
 from pool3.storage.tables import TableFile

@@ -13,14 +13,8 @@ import pytest
 
 from pool3.errors import UsageError
 from pool3.features.column_types import common_type, from_spark, spark_type, to_spark
-from pool3.features.columns import (
-    CarriedColumns,
-    ColumnChoice,
-    carried_columns,
-    carried_rows,
-    columns_to_read,
-    require_named,
-)
+from pool3.features.column_values import carried_rows, columns_to_read
+from pool3.features.columns import CarriedColumns, ColumnChoice, carried_columns, require_named
 from pool3.features.table import FeatureTable, open_features
 
 KEYS = {"image_id": ["a", "b"], "features": [[1.0, 0.0], [0.0, 1.0]]}
