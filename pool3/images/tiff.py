@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
 
 from pool3.errors import PictureError
 from pool3.images import tiff_tags as tags
@@ -51,7 +52,7 @@ _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _FORMATS = {_UNSIGNED: "unsigned", _SIGNED: "signed", _FLOAT: "floating-point"}
 _ASSOCIATED, _ALPHA = 1, frozenset({1, 2, 999})  # 999: CorelDRAW
 _FULL = 255.0
-_BAND_BYTES = 4_000_000
+_BAND_BYTES = 1_000_000
 _TOLERANCE = 1e-3
 _OUTPUT_BYTES = {"L": 6, "LA": 16, "RGB": 8, "RGBA": 16, "CMYK": 16}
 """Of the pixels as an array, as a picture, and as the pictures that it is converted to."""
@@ -126,10 +127,19 @@ class TiffLayout:
         """Whether Pillow reads it as the specification says."""
         if self.compression not in _BYTES or self.photometric in {YCBCR, CIELAB}:
             return True
-        if tags.PHOTOMETRIC not in self.directory:
+        if tags.PHOTOMETRIC not in self.directory or self.planar:
             return False
-        plain = self.bits == 8 and self.sample_format == _UNSIGNED and not self.planar
-        return plain and self.photometric != SEPARATED and len(self.extra) <= 1
+        # Pillow takes 16-bit grey for black at zero, and reads it no faster.
+        right = self.bits == 8 or (self.bits == 16 and self.photometric in {RGB, SEPARATED})
+        return right and self.sample_format == _UNSIGNED and self._key in OPEN_INFO
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        """By which Pillow chooses how it reads the samples."""
+        order = b"II" if self.directory.order == "<" else b"MM"
+        fill_order = self.directory.integer(tags.FILL_ORDER, 1)
+        bits = (self.bits,) * self.samples
+        return (order, self.photometric, (_UNSIGNED,), fill_order, bits, self.extra)
 
     @property
     def readable(self) -> bool:
@@ -392,9 +402,19 @@ def _plane(layout: TiffLayout, offsets: tuple[int, ...], lengths: tuple[int, ...
         entries |= {tags.STRIP_OFFSETS: offsets, tags.ROWS_PER_STRIP: (height,)}
         entries |= {tags.STRIP_BYTE_COUNTS: lengths}
     file = io.BytesIO(_with_directory(layout.directory.data, entries))
-    image = TiffImagePlugin.TiffImageFile(file)
+    image = _Bytes(file)
     image.load()
     return image
+
+
+class _Bytes(TiffImageFile):
+    """A plane as a picture whose pixels are bytes, which are more than Pillow's limit allows.
+
+    The pixels of the picture itself have been compared with the limits.
+    """
+
+    def load_prepare(self) -> None:
+        ImageFile.ImageFile.load_prepare(self)
 
 
 def _with_directory(data: bytes, entries: dict[int, tuple[int, ...]]) -> bytes:

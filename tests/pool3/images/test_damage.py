@@ -147,7 +147,7 @@ def expectations() -> dict[str, list[list[list[int]]]]:
     return {name: case["expect"] for name, case in json.loads(path.read_text()).items()}
 
 
-@pytest.mark.parametrize(("name", "expected"), expectations().items())
+@pytest.mark.parametrize(("name", "expected"), list(expectations().items()))
 def test_a_shared_case_has_its_pixels_or_is_named(
     name: str, expected: list[list[list[int]]]
 ) -> None:
