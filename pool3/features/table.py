@@ -29,7 +29,7 @@ from pool3.inputs.table_files import (
 )
 from pool3.storage import StoredObject
 from pool3.storage.delta_protocol import unpack_mask
-from pool3.storage.parquet_reader import iter_batches, open_parquet
+from pool3.storage.parquet_reader import JulianDays, iter_batches, open_parquet
 from pool3.storage.tables import TableFile, open_table, require_writable, table_files
 
 #: Those that each row of our own tables has.
@@ -87,11 +87,10 @@ class FeatureTable:
         with storage.open_input(uri) as source:
             try:
                 yield from iter_batches(open_parquet(source), batch_size=4096, columns=columns)
-            except pa.ArrowInvalid as error:
-                reason = str(error).splitlines()[0]
+            except JulianDays as error:
                 raise UsageError(
-                    f"expected a Parquet file of the table {self.uri}, found that {uri} cannot be "
-                    f"read ({reason}); rewrite the file"
+                    f"expected days of the Gregorian calendar in {self.uri}, found that {error}, "
+                    f"in {uri}"
                 ) from error
 
     def _completed(

@@ -16,6 +16,10 @@ _LEGACY = (b"org.apache.spark.legacyINT96", b"org.apache.spark.legacyDateTime")
 _GREGORIAN = date(1582, 10, 15)
 
 
+class JulianDays(pa.ArrowInvalid):  # type: ignore[misc]
+    """Days of the Julian calendar, which Arrow reads as other days."""
+
+
 def open_parquet(source: BinaryIO, **options: Any) -> pq.ParquetFile:
     """Return a Parquet file whose INT96 timestamps are read as microseconds.
 
@@ -43,7 +47,7 @@ def iter_batches(file: pq.ParquetFile, **options: Any) -> Iterator[pa.RecordBatc
 
     Raises
     ------
-    pyarrow.ArrowInvalid
+    JulianDays
         Spark wrote dates before 15 October 1582 in the Julian calendar, as its versions before 3
         do, where Arrow reads other days.
     """
@@ -64,7 +68,7 @@ def _require_gregorian(batch: pa.RecordBatch) -> None:
         for times in _times(column):
             first = pc.min(times)
             if first.is_valid and pc.less(first, pa.scalar(_GREGORIAN).cast(times.type)).as_py():
-                raise pa.ArrowInvalid(
+                raise JulianDays(
                     f"column {name} has a day before {_GREGORIAN} in the Julian calendar of an "
                     "older Spark; write it with Spark 3 or newer"
                 )
