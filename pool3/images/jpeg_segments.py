@@ -24,7 +24,7 @@ _EOI = b"\xff\xd9"
 _SOS, _APP0, _APP1, _APP2, _APP13, _APP14, _COMMENT = 0xDA, 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_STANDALONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 _PADDINGS = (b"\x55" * 64, b"\xaa" * 64)
 _MARKER = re.compile(rb"\xff+([\xc0-\xcf\xda-\xfe])")
 _LAST_COEFFICIENT = 63
@@ -81,24 +81,23 @@ class Segments:
 def segments_of(data: bytes) -> Segments:
     """Read the segments up to the first scan; stops at one that is not complete."""
     every: list[Segment] = []
-    at = 2
-    while (at := data.find(b"\xff", at)) >= 0:
-        start = at
-        while data[at : at + 1] == b"\xff":
-            at += 1
-        if at + 3 > len(data):
-            break
-        marker = data[at]
-        if marker in _STANDALONE or marker == 0:
-            at += 1
-            continue
-        length = int.from_bytes(data[at + 1 : at + 3])
-        if marker == _SOS:
-            return Segments(data, every, start)
-        if length < 2 or at + 1 + length > len(data):
-            break
-        every.append(Segment(marker, start, at + 3, at + 1 + length))
-        at += 1 + length
+    at, size = 2, len(data)
+    while at + 4 <= size:
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker == 0xFF:  # bytes between segments, or before a marker
+            at = data.find(b"\xff", at + 1)
+            if at < 0:
+                break
+        elif marker in _STANDALONE:
+            at += 2
+        elif marker == _SOS:
+            return Segments(data, every, at)
+        else:
+            end = at + 2 + (data[at + 2] << 8 | data[at + 3])
+            if end < at + 4 or end > size:  # its length includes the two bytes that state it
+                break
+            every.append(Segment(marker, at, at + 4, end))
+            at = end
     return Segments(data, every, None)
 
 
