@@ -20,6 +20,9 @@ from pool3.models.pixels import Pixels
 _MAX_PIXEL = 4.0
 """Preprocessed pixels are about -1..1; larger values mean that the input range differs."""
 
+_MAX_SCALE = 0.125
+"""Above it, pixels of 0..1 are more likely than those of 0..255: 0.125² is about 4 / 255."""
+
 _MIN_SIZE = 75
 _UNIT_NOTE = (
     "what stands before its network suggests an input of 0 to 1, so pictures are divided by 255 "
@@ -115,10 +118,11 @@ def _scaling(
     if pixels.is_unscaled and not pixels.is_bytes:
         return {}, False
     is_unit = False
-    if not pixels.is_bytes and _largest(scale * 255, shift) > _MAX_PIXEL:
-        # Shifts beyond the usual range, such as the mean colours of caffe, are those of bytes.
-        is_unit = bool(_largest(scale, shift) <= _MAX_PIXEL)
-        if not is_unit and np.abs(shift).max() <= _MAX_PIXEL:
+    # Shifts beyond the usual range, such as the mean colours of caffe, are those of bytes.
+    is_usual = np.abs(scale).max() <= _MAX_SCALE or np.abs(shift).max() > _MAX_PIXEL
+    if not pixels.is_bytes and not is_usual:
+        is_unit = max(np.abs(shift).max(), np.abs(scale + shift).max()) <= _MAX_PIXEL
+        if not is_unit:
             raise ModelError(
                 "expected pixels of 0..255 or 0..1 to become about -1..1, found them multiplied by "
                 f"{scale} and shifted by {shift}{remedy}"
@@ -127,10 +131,6 @@ def _scaling(
         scale = scale / 255
     fields = {"divisor": _per_channel(1 / scale, 4), "offset": _per_channel(0.0 - shift, 6)}
     return fields, is_unit
-
-
-def _largest(scaled: Array, shift: Array) -> float:
-    return float(max(np.abs(shift).max(), np.abs(scaled + shift).max()))
 
 
 def _per_channel(values: Array, digits: int) -> tuple[float, ...]:

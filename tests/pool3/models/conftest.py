@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pool3.engines import Engine, load_engine
 from pool3.gallery.scenes import draw_scene
 from pool3.images.decode import decode_resized, resized
-from pool3.models import ModelDirectory, load_model
+from pool3.models import ModelDirectory
 from pool3.models.inception import (
     CONVOLUTIONS,
     STATISTICS,
@@ -29,18 +28,8 @@ Tensors = dict[str, npt.NDArray[np.float32]]
 
 
 @pytest.fixture(scope="session")
-def seeded() -> ModelDirectory:
-    return load_model("seeded")
-
-
-@pytest.fixture(scope="session")
 def tensors(seeded: ModelDirectory) -> Tensors:
     return seeded.tensors()
-
-
-@pytest.fixture(scope="session")
-def engine(seeded: ModelDirectory) -> Engine:
-    return load_engine(seeded.graph, threads=2)
 
 
 @pytest.fixture(scope="session")

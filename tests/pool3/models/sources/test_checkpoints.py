@@ -61,7 +61,7 @@ def test_its_frozen_graph_gives_its_features(
     tensor = "InceptionV3/Logits/AvgPool_1a_8x8/AvgPool:0"
     expected = slim.run(tensor, {"input:0": prepared})[:, 0, 0]
     model = load_model(str(folder / "frozen.pb"))
-    engine = load_engine(model.graph, name="tensorflow", threads=2)
+    engine = load_engine(model.graph, name="tensorflow", precision="float32", threads=2)
     assert centred_difference(expected, engine(real_or_drawn)).max() <= LIMIT
 
 

@@ -84,10 +84,10 @@ def test_pictures_give_its_features(
             for picture in pixels
         ]
     )
-    engine = load_engine(imported.graph, name="tensorflow", threads=2)
+    engine = load_engine(imported.graph, name="tensorflow", precision="float32", threads=2)
     assert centred_difference(expected, engine(pixels)).max() <= LIMIT
     standard = model_from_tensors(imported.tensors(), source="an average pool last")
-    other = load_engine(standard.graph, name="tensorflow", threads=2)
+    other = load_engine(standard.graph, name="tensorflow", precision="float32", threads=2)
     assert centred_difference(expected, other(pixels)).min() > LIMIT
 
 

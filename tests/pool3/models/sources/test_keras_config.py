@@ -7,6 +7,7 @@ import pytest
 
 from pool3.errors import ModelError
 from pool3.models.pixels import Pixels
+from pool3.models.preparation import prepared_model
 from pool3.models.sources.keras_config import read_pixels
 
 CONVOLUTION = {
@@ -136,3 +137,30 @@ def test_pictures_of_any_size_are_resized_by_the_model() -> None:
 def test_a_model_without_the_first_convolution_is_refused() -> None:
     with pytest.raises(ModelError, match="first convolution"):
         read_pixels({"class_name": "Sequential", "config": {"layers": []}}, lambda _: {})
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "divisor", "is_unit"),
+    [
+        (1 / 255, 0.0, 255.0, False),
+        (1 / 43, -75 / 43, 43.0, False),  # 255 becomes 4.2
+        (1 / 10, -2.0, 10.0, False),
+        (1.0, -103.9, 1.0, False),
+        (2.0, -1.0, 127.5, True),
+        (1.0, -0.5, 255.0, True),
+    ],
+)
+def test_the_range_of_an_input_follows_from_its_scale(
+    tensors: Any, scale: float, offset: float, divisor: float, is_unit: bool
+) -> None:
+    pixels = pixels_of(layer("Rescaling", scale=scale, offset=offset))
+    model = prepared_model(tensors, pixels, source="a test")
+    assert model.variant.divisor == (divisor,)
+    assert model.variant.offset == pytest.approx((-offset,), abs=1e-6)
+    assert bool(model.notes) == is_unit
+
+
+def test_a_scale_of_no_usual_range_is_refused(tensors: Any) -> None:
+    pixels = pixels_of(layer("Rescaling", scale=255.0))
+    with pytest.raises(ModelError, match=r"0\.\.255 or 0\.\.1 .* multiplied by"):
+        prepared_model(tensors, pixels, source="a test")

@@ -75,5 +75,5 @@ def test_an_exported_graph_is_found_by_structure(
     model = load_model(str(exported(classifier, tmp_path / "frozen.pb")))
     assert (model.variant, model.input_size) == (STANDARD, 299)
     expected = keras_notop.predict(real_or_drawn / np.float32(127.5) - 1, verbose=0)
-    engine = load_engine(model.graph, name="tensorflow", threads=2)
+    engine = load_engine(model.graph, name="tensorflow", precision="float32", threads=2)
     assert centred_difference(expected, engine(real_or_drawn)).max() <= LIMIT

@@ -38,9 +38,7 @@ def subtracted_from(keras: Any, base: Any) -> Any:
 
 def rescaled(keras: Any, base: Any) -> Any:
     layers = keras.layers
-    return keras.Sequential(
-        [keras.Input((224, 224, 3)), layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1), base]
-    )
+    return keras.Sequential([keras.Input((224, 224, 3)), layers.Rescaling(1 / 127.5, -1), base])
 
 
 def normalised(keras: Any, base: Any) -> Any:
