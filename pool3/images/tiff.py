@@ -54,6 +54,7 @@ _ASSOCIATED, _ALPHA = 1, frozenset({1, 2, 999})  # 999: CorelDRAW
 _FULL = 255.0
 _BAND_BYTES = 1_000_000
 _TOLERANCE = 1e-3
+_MAX_BLOCKS = 1_000_000
 _OUTPUT_BYTES = {"L": 6, "LA": 16, "RGB": 8, "RGBA": 16, "CMYK": 16}
 """Of the pixels as an array, as a picture, and as the pictures that it is converted to."""
 
@@ -226,6 +227,8 @@ def layout_of(data: bytes) -> TiffLayout:
         raise _refuse(f"{name} inside (Compression {compression})")
     default = 3 if compression in {_JPEG, _OLD_JPEG} and photometric in {RGB, YCBCR} else 1
     samples = directory.integer(tags.SAMPLES_PER_PIXEL, default)
+    if samples > tags.MAX_SAMPLES:
+        raise _refuse(f"{samples} samples a pixel, more than {tags.MAX_SAMPLES}")
     layout = TiffLayout(
         directory=directory,
         width=directory.integer(tags.WIDTH, 0),
@@ -339,7 +342,9 @@ def _rows(layout: TiffLayout) -> list[Image.Image]:
     needed = layout.colours if layout.alpha is None else layout.alpha + 1
     planes = needed if layout.planar else 1
     count = across * down
-    offsets = layout.directory.integers(offsets_tag)
+    if count * planes > _MAX_BLOCKS:
+        raise _refuse(f"{count * planes} strips or tiles, more than {_MAX_BLOCKS}")
+    offsets = layout.directory.integers(offsets_tag, most=count * planes)
     if len(offsets) < count * planes:
         raise PictureError("corrupt", f"TIFF: {len(offsets)} strips or tiles, not {count * planes}")
     lengths = _lengths(layout, counts_tag, offsets, count * planes)
@@ -353,7 +358,7 @@ def _rows(layout: TiffLayout) -> list[Image.Image]:
 
 def _lengths(layout: TiffLayout, tag: int, offsets: tuple[int, ...], count: int) -> tuple[int, ...]:
     """Return how many bytes each strip or tile has in the file."""
-    lengths = layout.directory.integers(tag)[:count]
+    lengths = layout.directory.integers(tag, most=count)
     needed = _uncompressed(layout, count) if layout.compression == _RAW else None
     if len(lengths) < count:
         rest = tuple(len(layout.directory.data) - offset for offset in offsets[:count])
@@ -556,7 +561,8 @@ def _unpacked(blocks: NDArray[np.uint8], count: int, bits: int) -> NDArray[np.ui
 
 def _palette(layout: TiffLayout) -> NDArray[np.float64]:
     """Return the colours of a palette, 0 to 255, (entries, 3)."""
-    values = np.array(layout.directory.integers(tags.COLOR_MAP), np.float64)
+    entries = 3 << layout.bits
+    values = np.array(layout.directory.integers(tags.COLOR_MAP, most=entries), np.float64)
     if values.size == 0 or values.size % 3:
         raise PictureError("corrupt", "TIFF: its palette is missing or incomplete")
     # Some programs write palettes of 8-bit values.

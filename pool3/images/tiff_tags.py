@@ -39,6 +39,9 @@ SAMPLE_FORMAT: Final = 339
 YCBCR_SUBSAMPLING: Final = 530
 ICC_PROFILE: Final = 34675
 
+MAX_SAMPLES: Final = 64
+"""Of a pixel; tags that have one value per sample have no more."""
+
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # by type: BYTE, SHORT, LONG, IFD, LONG8
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
@@ -96,15 +99,19 @@ class Directory:
             raise PictureError("truncated", f"TIFF: the values of tag {tag} are not in the file")
         return self.data[entry.start : end]
 
-    def integers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Return the values of a tag of whole numbers, `default` if it is missing."""
+    def integers(
+        self, tag: int, default: tuple[int, ...] = (), *, most: int = MAX_SAMPLES
+    ) -> tuple[int, ...]:
+        """Return the first `most` values of a tag of whole numbers, `default` if it is missing."""
         if tag not in self.entries:
             return default
         entry = self.entries[tag]
         if entry.kind not in _INTEGERS or entry.count == 0:
             raise PictureError("corrupt", f"TIFF: tag {tag} has no whole numbers")
-        values = self.raw(tag)
-        return struct.unpack(f"{self.order}{entry.count}{_INTEGERS[entry.kind]}", values)
+        code = f"{self.order}{min(entry.count, most)}{_INTEGERS[entry.kind]}"
+        if entry.start + struct.calcsize(code) > len(self.data):
+            raise PictureError("truncated", f"TIFF: the values of tag {tag} are not in the file")
+        return struct.unpack_from(code, self.data, entry.start)
 
     def integer(self, tag: int, default: int) -> int:
         """Return the first value of a tag of whole numbers, `default` if it is missing."""
@@ -166,7 +173,7 @@ def all_directories(data: bytes) -> Iterator[Directory]:
 
 def _sub_directories(directory: Directory) -> list[int]:
     try:
-        return list(directory.integers(SUB_DIRECTORIES)[:_MAX_DIRECTORIES])
+        return list(directory.integers(SUB_DIRECTORIES))
     except PictureError:  # damage to this tag costs only what is below
         return []
 

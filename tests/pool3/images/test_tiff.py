@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pool3.errors import PictureError
@@ -273,6 +276,40 @@ def test_what_is_not_understood_is_refused_by_name() -> None:
     assert "0 to 1" in refusal(tiff(as_dtype(SCENE, "f4") * 3, RGB))
     assert "64-bit" in refusal(tiff(GREY.astype("u8"), BLACK_IS_ZERO))
     assert "CMYK" in refusal(tiff(np.dstack([SCENE, GREY]), CMYK, more={332: [2]}))
+
+
+def test_counts_of_tags_are_not_believed() -> None:
+    data = bytearray(tiff(SCENE, RGB, planar=True, more={258: [8, 8, 8], 338: [0] * 3}))
+    data += bytes(1_000_000)
+    for tag in (258, 273, 277, 279, 339):
+        (at,) = [n for n in range(len(data) - 12) if data[n : n + 4] == struct.pack("<HH", tag, 4)]
+        for count in (0, 1, 200_000, 2**32 - 1):
+            changed = bytes(data[: at + 4]) + struct.pack("<I", count) + bytes(data[at + 8 :])
+            with contextlib.suppress(PictureError):
+                assert decode(changed).image.mode == "RGB"
+    assert "samples a pixel" in refusal(tiff(SCENE, RGB, more={277: [10**9]}))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+    kind=st.sampled_from(["u2", "f4", "u1"]),
+    compression=st.sampled_from([RAW, LZW, DEFLATE, PACKBITS]),
+    tile=st.sampled_from([None, TILE]),
+)
+def test_damaged_bytes_decode_or_are_a_picture_error(
+    places: list[tuple[float, int]], kind: str, compression: int, tile: tuple[int, int] | None
+) -> None:
+    data = tiff(as_dtype(SCENE, kind), RGB, planar=True, compression=compression, tile=tile)
+    damaged = bytearray(data)
+    tags_from = len(data) - 600
+    for share, value in places:
+        damaged[tags_from + int(share * 600)] = value
+    try:
+        image = decode(bytes(damaged), limits=DecodeLimits(max_pixels=10_000_000)).image
+    except PictureError:
+        return
+    assert image.mode == "RGB"
 
 
 def test_without_an_interpretation_grey_is_black_at_zero_and_three_samples_are_rgb() -> None:
