@@ -170,17 +170,19 @@ def joined(several: Sequence[Pixels]) -> Pixels:
         If they differ in more than their channels.
     """
     first = several[0]
-    same = [replace(first, source=one.source, scale=one.scale, shift=one.shift) for one in several]
+    same = [
+        replace(first, source=item.source, scale=item.scale, shift=item.shift) for item in several
+    ]
     if list(several) != same or "c" not in first.axes:
         raise ModelError("it joins pixels that were prepared in different ways")
     return replace(
         first,
-        source=tuple(source for one in several for source in one.source),
-        scale=tuple(scale for one in several for scale in one.scale),
-        shift=tuple(shift for one in several for shift in one.shift),
+        source=tuple(source for item in several for source in item.source),
+        scale=tuple(scale for item in several for scale in item.scale),
+        shift=tuple(shift for item in several for shift in item.shift),
     )
 
 
 def stacked(several: Sequence[Pixels]) -> Pixels:
     """Return single channels that are stacked as the last axis; raises as `joined`."""
-    return joined([one.expanded() for one in several])
+    return joined([item.expanded() for item in several])

@@ -212,7 +212,7 @@ def _concatenate(node: Any, operands: list[Any], output: int) -> Pixels:
     del output
     axis = _numbers(operands[0] if node.op == "Concat" else operands[-1])[0]
     several = operands[1:] if node.op == "Concat" else operands[:-1]
-    several = [_pixels(one) for one in several]
+    several = [_pixels(item) for item in several]
     if several[0].axis(axis) != "c":
         raise ModelError("it joins pictures")
     return joined(several)
@@ -220,7 +220,7 @@ def _concatenate(node: Any, operands: list[Any], output: int) -> Pixels:
 
 def _pack(node: Any, operands: list[Any], output: int) -> Pixels:
     del output
-    several = [_pixels(one) for one in operands]
+    several = [_pixels(item) for item in operands]
     if node.attr["axis"].i not in (-1, len(several[0].axes)):
         raise ModelError("it stacks pictures")
     return stacked(several)

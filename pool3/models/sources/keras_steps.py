@@ -252,7 +252,7 @@ def _unstack(step: Step) -> list[Pixels]:
     if pixels.axis(axis) != "c":
         raise ModelError("it splits pictures")
     single = [pixels.taken([channel]) for channel in range(len(pixels.source))]
-    return [replace(one, axes=one.axes.replace("c", "")) for one in single]
+    return [replace(item, axes=item.axes.replace("c", "")) for item in single]
 
 
 def _cast(step: Step) -> Pixels:
