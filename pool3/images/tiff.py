@@ -505,11 +505,11 @@ def _bands(layout: TiffLayout, planes: list[Image.Image]) -> Iterator[NDArray[np
     step = max(1, _BAND_BYTES // max(width, layout.width * layout.samples))
     for top in range(0, layout.height, step):
         bottom = min(top + step, layout.height)
-        parts = [
+        by_plane = [
             _samples(layout, np.asarray(plane.crop((0, top, plane.width, bottom))))
             for plane in planes
         ]
-        yield parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        yield by_plane[0] if len(by_plane) == 1 else np.concatenate(by_plane, axis=2)
 
 
 def _samples(layout: TiffLayout, rows: NDArray[np.uint8]) -> NDArray[np.generic]:
