@@ -111,6 +111,8 @@ class Graph:
         if node.op == "Const":
             return array_of(node)
         operation = _cast_operation(node.attr["DstT"].type) if node.op == "Cast" else None
+        if node.op == "Squeeze":
+            operation = _squeeze_operation(tuple(node.attr["squeeze_dims"].list.i))
         operation = operation or _ARITHMETIC.get(node.op)
         if operation is None:
             return None
@@ -122,6 +124,10 @@ class Graph:
                 return operation(*values)
         except (TypeError, ValueError) as error:
             raise ModelError(f"constants of node {node.name!r} do not match: {error}") from error
+
+
+def _squeeze_operation(axes: tuple[int, ...]) -> Callable[..., Array]:
+    return lambda value: np.squeeze(value, axes or None)
 
 
 def _cast_operation(kind: int) -> Callable[..., Array] | None:
