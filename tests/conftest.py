@@ -18,6 +18,9 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from pool3.engines import Engine
+    from pool3.models import ModelDirectory
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 _REFUSING_JAVA = """\
@@ -33,6 +36,9 @@ def pytest_configure() -> None:
     # The second compiler costs the short-lived JVMs of the tests more than it wins: two fifths of
     # the processor time of tests that build indexes.
     os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+    # The matrices of tests are small: a second thread of NumPy costs more than it wins, and Spark's
+    # two workers would have four. NumPy reads this when it is first imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # How long an example may take depends on what else the machine does, and says nothing here.
     settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("tests")
@@ -163,10 +169,28 @@ def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seeded() -> ModelDirectory:
+    """The seeded model."""
+    from pool3.models import load_model
+
+    return load_model("seeded")
+
+
+@pytest.fixture(scope="session")
+def engine(seeded: ModelDirectory) -> Engine:
+    """The seeded model on the engine and in the precision that jobs choose on this machine."""
+    from pool3.engines import load_engine
+
+    return load_engine(seeded.graph, threads=2)
+
+
+@pytest.fixture(scope="session")
+def demo_folder(
+    tmp_path_factory: pytest.TempPathFactory, seeded: ModelDirectory, engine: Engine
+) -> Path:
     """A folder with build/demo/pictures and build/demo/index, as `make demo` leaves it."""
     from tests.small_index import build_demo
 
     folder = tmp_path_factory.mktemp("checkout")
-    build_demo(folder)
+    build_demo(folder, seeded, engine)
     return folder

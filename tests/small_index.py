@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from pool3.engines import load_engine
+from pool3.engines import Engine
 from pool3.gallery.drawing import draw_gallery
 from pool3.images.decode import decode_resized
 from pool3.index.format.entries import TableEntry
@@ -27,7 +26,7 @@ from pool3.index.snapshots.publication import (
 )
 from pool3.index.snapshots.snapshot import Snapshot
 from pool3.index.snapshots.store import store_reduction
-from pool3.models import load_model
+from pool3.models import ModelDirectory
 from pool3.search.index import Index
 
 
@@ -112,19 +111,17 @@ def _taken(metadata: pa.Table | None, rows: np.ndarray) -> pa.RecordBatch | None
     return metadata.take(pa.array(rows)).combine_chunks().to_batches()[0]
 
 
-def build_demo(folder: Path, *, n_scenes: int = 2) -> Path:
-    """Draw scenes and index them with the seeded model, laid out as `make demo` does.
+def build_demo(folder: Path, model: ModelDirectory, engine: Engine, *, n_scenes: int = 2) -> Path:
+    """Draw scenes and index them with a model, laid out as `make demo` does.
 
     Returns the index; the pictures are in `folder`/build/demo/pictures.
     """
     demo = folder / "build" / "demo"
     paths = [demo / "pictures" / entry.name for entry in draw_gallery(demo, n_scenes=n_scenes)]
-    model = load_model("seeded")
     pictures = [
         decode_resized(path.read_bytes(), size=model.input_size, resize=model.resize)
         for path in paths
     ]
-    engine = load_engine(model.graph, threads=len(os.sched_getaffinity(0)))
     vectors = engine(np.stack([picture.rgb for picture in pictures]))
     copy = f"models/{model.model_id}"
     model.write(str(demo / "index" / copy))

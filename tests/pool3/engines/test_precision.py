@@ -13,7 +13,7 @@ import pytest
 from pool3.engines import ENGINES, Engine, capabilities, fidelity, load_engine
 from pool3.engines.fidelity import LIMIT, centred_difference, is_faithful, probes
 from pool3.images.decode import decode_resized
-from pool3.models import load_model
+from pool3.models import ModelDirectory
 
 Features = npt.NDArray[np.float32]
 Run = Callable[..., tuple[Engine, Features]]
@@ -33,12 +33,10 @@ def photos(shared_data: Path) -> npt.NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def run(photos: npt.NDArray[np.uint8]) -> Run:
-    graph = load_model("seeded").graph
-
+def run(photos: npt.NDArray[np.uint8], seeded: ModelDirectory) -> Run:
     @cache
     def features(name: str, precision: str) -> tuple[Engine, Features]:
-        engine = load_engine(graph, name=name, precision=precision, threads=2)
+        engine = load_engine(seeded.graph, name=name, precision=precision, threads=2)
         batches = [engine(photos[start : start + 16]) for start in range(0, len(photos), 16)]
         return engine, np.concatenate(batches)
 
@@ -76,10 +74,10 @@ def test_auto_keeps_bfloat16_where_the_model_bears_it(run: Run, name: str) -> No
 
 @needs_bfloat16
 def test_auto_runs_a_model_that_does_not_bear_bfloat16_in_float32(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, seeded: ModelDirectory
 ) -> None:
     monkeypatch.setattr(fidelity, "_PROBE_LIMIT", 0.001)
-    engine = load_engine(load_model("seeded").graph, name="openvino", threads=2)
+    engine = load_engine(seeded.graph, name="openvino", threads=2)
     assert engine.precision == "float32"
     assert "this model runs in float32" in caplog.text
 

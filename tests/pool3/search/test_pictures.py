@@ -148,13 +148,13 @@ def test_another_model_in_its_place_is_refused(picture_index, pictures, monkeypa
         picture_index.search(pictures["red"])
 
 
-def test_a_copy_that_claims_the_id_of_the_index_is_refused(make_index, pictures):
+def test_a_copy_that_claims_the_id_of_the_index_is_refused(make_index, pictures, seeded):
     claimed = "5" * 64
     directory = make_index(
         np.ones((3, 2048), np.float32), ids=list("abc"), model=(claimed, f"models/{claimed}")
     )
     copy = directory / "models" / claimed
-    model = load_model("seeded")
+    model = seeded
     model.write(str(copy))
     path = copy / "model.json"
     path.write_text(path.read_text().replace(model.model_id, claimed))
@@ -194,15 +194,14 @@ def test_pictures_with_profiles_find_their_originals(make_index, shared_data, co
     assert (max(distances["003_p3.png"], distances["005_p3.png"]) < 0.005) == (colour == "srgb")
 
 
-def test_the_real_model_from_the_index_s_own_copy(make_index, tmp_path):
+def test_the_real_model_from_the_index_s_own_copy(make_index, tmp_path, seeded, engine):
     """The same picture gives the same vector, whoever runs the model; it is loaded once."""
     rng = np.random.default_rng(0)
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     for path in paths:
         coarse = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((320, 240)).save(path)
-    model = load_model("seeded")
-    engine = load_engine(model.graph, threads=2)
+    model = seeded
     inputs = [
         decode_resized(path.read_bytes(), size=model.input_size, resize=model.resize).rgb
         for path in paths
