@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all lint docs docs-generate format lock clean
+.PHONY: help setup demo unit test test-slow test-all lint docs docs-generate format lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -48,11 +48,17 @@ demo: setup ## draws a gallery, runs both jobs on it, prints recall, writes a co
 	./submit.sh build-index --features $(DEMO)/features --index $(DEMO)/index --n-shards 2
 	$(BIN)/python -m pool3.gallery score --index $(DEMO)/index --truth $(DEMO)/truth.csv --sheet $(DEMO)/look-alikes.png
 
+# More words for pytest, such as PYTEST_ARGS="-k where" or PYTEST_ARGS=tests/udfs.
+PYTEST_ARGS ?=
+
+unit: setup ## runs the tests that start no JVM, in under 2 minutes on two cores
+	$(BIN)/python -m pytest -m "not spark and not slow" $(PYTEST_ARGS)
+
 test: setup lint ## checks the code and runs the tests, in under 15 minutes on two cores
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
 test-slow: setup ## runs what test leaves out: faults, separate processes, a cluster
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-all: test test-slow ## both, in under 60 minutes on two cores
 
