@@ -28,6 +28,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("addresses", [["0"], ["3", "0"]])
 def test_a_process_keeps_to_its_gpu(addresses: list[str]) -> None:
     run = subprocess.run(

@@ -54,11 +54,13 @@ def top_10_overlap(expected: Features, actual: Features) -> float:
     return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(*nearest, strict=True)]))
 
 
+@pytest.mark.slow
 def test_both_engines_give_the_same_in_float32(run: Run) -> None:
     reference, actual = (run(name, "float32")[1] for name in ENGINES)
     assert centred_difference(reference, actual).max() <= 0.001
 
 
+@pytest.mark.slow
 def test_auto_stays_within_the_limits(run: Run) -> None:
     reference = run("tensorflow", "float32")[1]
     engine, actual = run("auto", "auto")
@@ -66,12 +68,14 @@ def test_auto_stays_within_the_limits(run: Run) -> None:
     assert top_10_overlap(reference, actual) >= 0.95, engine.precision
 
 
+@pytest.mark.slow
 @needs_bfloat16
 @pytest.mark.parametrize("name", ENGINES)
 def test_auto_keeps_bfloat16_where_the_model_bears_it(run: Run, name: str) -> None:
     assert run(name, "auto")[0].precision == "bfloat16"
 
 
+@pytest.mark.slow
 @needs_bfloat16
 def test_auto_runs_a_model_that_does_not_bear_bfloat16_in_float32(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, seeded: ModelDirectory
@@ -82,6 +86,7 @@ def test_auto_runs_a_model_that_does_not_bear_bfloat16_in_float32(
     assert "this model runs in float32" in caplog.text
 
 
+@pytest.mark.slow
 @needs_bfloat16
 @pytest.mark.parametrize("name", ENGINES)
 def test_bfloat16_by_name_is_bfloat16_and_finds_the_same(run: Run, name: str) -> None:
@@ -94,6 +99,7 @@ def test_bfloat16_by_name_is_bfloat16_and_finds_the_same(run: Run, name: str) ->
     assert top_10_overlap(reference, actual) >= 0.95
 
 
+@pytest.mark.slow
 @needs_bfloat16
 @pytest.mark.parametrize("name", ENGINES)
 def test_the_batch_size_changes_little_in_bfloat16(
@@ -104,6 +110,7 @@ def test_the_batch_size_changes_little_in_bfloat16(
     assert centred_difference(together, np.concatenate([singly, together[4:]])).max() <= 0.01
 
 
+@pytest.mark.slow
 @needs_bfloat16
 def test_the_probes_stand_for_photos(run: Run) -> None:
     exact, fast = (run("openvino", precision) for precision in ("float32", "bfloat16"))

@@ -87,6 +87,7 @@ def test_damage_is_an_error_and_half_a_file_is_truncated() -> None:
     assert code_of(BEGINNING) == "corrupt"
 
 
+@pytest.mark.slow
 def test_memory_follows_the_pixels_in_flight() -> None:
     data = heic(draw_scene(1, size=(240, 160)).resize((2400, 1600)).convert("RGBA"))
     announced: list[int] = []

@@ -54,6 +54,7 @@ def test_its_archives_are_too(folder: Path, seeded: ModelDirectory, tmp_path: Pa
         assert load_model(str(path)).model_id == seeded.model_id
 
 
+@pytest.mark.slow
 def test_its_frozen_graph_gives_its_features(
     slim: Any, folder: Path, real_or_drawn: npt.NDArray[np.uint8]
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_checkpoint_without_its_data_is_reported(folder: Path, tmp_path: Path)
         load_model(str(tmp_path / "m"))
 
 
+@pytest.mark.slow
 def test_a_saved_model_of_a_classifier_is_the_same_model(
     keras_notop: Any, seeded: ModelDirectory, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def test_its_graph_has_only_allowed_ops(imported: Any) -> None:
     assert {node.op for node in GraphDef.FromString(imported.graph).node} <= ALLOWED_OPS
 
 
+@pytest.mark.slow
 def test_pictures_give_its_features(
     imported: Any, session: Any, real_or_drawn: npt.NDArray[np.uint8]
 ) -> None:

@@ -66,6 +66,7 @@ def exported(model: Any, path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_exported_graph_is_found_by_structure(
     classifier: Any,
     keras_notop: Any,

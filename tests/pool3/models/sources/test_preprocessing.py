@@ -97,7 +97,7 @@ FOLDED = (
     divided, arithmetic, subtracted_from, rescaled, normalised, adapted, flipped, caffe, resizing,
     cast, channels_first,
 )  # fmt: skip
-FAST = {("divided", "keras"), ("normalised", "h5"), ("resizing", "saved")}
+FAST = {("divided", "keras")}
 CASES = [
     pytest.param(
         way,
@@ -182,6 +182,7 @@ def test_what_is_not_understood_is_refused_by_name(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_both_engines_run_the_resize_of_a_graph(
     seeded: ModelDirectory, tensors: Any, real_or_drawn: np.ndarray
 ) -> None:
