@@ -54,9 +54,7 @@ class InProcessDecoder:
         As in `pool3.images.decode.decode_resized`.
     """
 
-    def __init__(
-        self, size: int, resize: str, limits: DecodeLimits, *, colour: str = SRGB
-    ) -> None:
+    def __init__(self, size: int, resize: str, limits: DecodeLimits, *, colour: str = SRGB) -> None:
         self._decode = partial(
             decode_resized, size=size, resize=resize, limits=limits, colour=colour
         )
