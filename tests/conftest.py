@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,6 +166,16 @@ def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tests' cache apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POOL3_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def seeded_model_drawn_once() -> Iterator[None]:
+    """Draw the seeded model once in this process: that takes a second, and nothing changes it."""
+    from pool3.models.sources import seeded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seeded, "seeded_model", cache(seeded.seeded_model))
         yield
 
 

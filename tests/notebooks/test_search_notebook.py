@@ -21,6 +21,7 @@ def test_the_committed_notebook_carries_no_outputs() -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
 
 
+@pytest.mark.slow  # a kernel in a process of its own
 def test_every_cell_runs_and_shows_what_it_promises(
     demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,9 @@ from pool3.images.decode import Picture, decode
 from pool3.images.pool import DecodePool
 from pool3.images.worker import DecoderNotStarted
 
+# Processes that crash, hang and are killed.
+pytestmark = pytest.mark.slow
+
 FAULTY = "tests.pool3.images.decoder_faults:faulty"
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -16,6 +16,9 @@ from pool3.models import ModelDirectory, load_model
 from tests.pool3.models.parity import LIMIT, centred_difference
 from tests.pool3.models.slim_network import build_slim, freeze, save_checkpoint
 
+# The whole network in TensorFlow's own sessions.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def slim(tensors: Any) -> Any:

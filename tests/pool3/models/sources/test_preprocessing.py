@@ -97,13 +97,12 @@ FOLDED = (
     divided, arithmetic, subtracted_from, rescaled, normalised, adapted, flipped, caffe, resizing,
     cast, channels_first,
 )  # fmt: skip
-FAST = {("divided", "keras")}
 CASES = [
     pytest.param(
         way,
         container,
         id=f"{way.__name__}-{container}",
-        marks=() if (way.__name__, container) in FAST else pytest.mark.slow,
+        marks=pytest.mark.slow,  # the whole network in Keras
     )
     for way in FOLDED
     for container in CONTAINERS
@@ -159,16 +158,15 @@ def test_features_are_those_of_the_model_itself(
     assert centred_difference(expected, engine(rgb)).max() <= LIMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "container", "named"),
     [
         (with_lambda, "keras", "the Lambda layer 'lambda.*', which is code and is never run"),
-        pytest.param(
-            with_lambda, "h5", "the Lambda layer 'lambda.*', which is code", marks=pytest.mark.slow
-        ),
-        pytest.param(mirrored, "keras", r"GetItem.*mirrors", marks=pytest.mark.slow),
-        pytest.param(mirrored, "h5", r"GetItem.*mirrors", marks=pytest.mark.slow),
-        pytest.param(mirrored, "saved", r"StridedSlice.*mirrors", marks=pytest.mark.slow),
+        (with_lambda, "h5", "the Lambda layer 'lambda.*', which is code"),
+        (mirrored, "keras", r"GetItem.*mirrors"),
+        (mirrored, "h5", r"GetItem.*mirrors"),
+        (mirrored, "saved", r"StridedSlice.*mirrors"),
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(
