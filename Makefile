@@ -48,7 +48,7 @@ demo: setup ## draws a gallery, runs both jobs on it, prints recall, writes a co
 	./submit.sh build-index --features $(DEMO)/features --index $(DEMO)/index --n-shards 2
 	$(BIN)/python -m pool3.gallery score --index $(DEMO)/index --truth $(DEMO)/truth.csv --sheet $(DEMO)/look-alikes.png
 
-# More words for pytest, such as PYTEST_ARGS="-k where" or PYTEST_ARGS=tests/udfs.
+# More words for pytest, such as PYTEST_ARGS="-k where"; a path too, except for unit.
 PYTEST_ARGS ?=
 
 unit: setup ## runs the tests that start no JVM, in under 2 minutes on two cores
