@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator, Sequence, Set
 
 import pyarrow as pa
-from pyspark import Broadcast, TaskContext
 from pyspark.sql import types as T
 
 from pool3.features.merge import Merged, merge_files
 from pool3.features.table import FeatureTable
 from pool3.storage.tables import TableFile
-from udfs.tasks import Batches, TaskFunction, summary
+from udfs.tasks import Batches, Broadcast, TaskFunction, partition_number, summary
 
 GROUP_SCHEMA = T.StructType([T.StructField("group", T.StringType(), nullable=False)])
 
@@ -40,9 +39,8 @@ def merge_group(
     """
 
     def run(batches: Batches) -> Batches:
-        context = TaskContext.get()
-        number = context.partitionId() if context is not None else 0
         columns = pa.ipc.read_schema(pa.py_buffer(schema))
+        number = partition_number()
         for merged in merged_groups(batches, table, erased.value, columns, run_id, number):
             yield summary(merged.as_dict())
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import pyarrow as pa
-from pyspark import Broadcast, TaskContext
+from pyspark import TaskContext
 
 from pool3.engines import Engine, cached_engine, loads, pin_gpu
 from pool3.extract.pipeline import extract
@@ -25,7 +25,7 @@ from pool3.images.decode import DecodeLimits
 from pool3.images.pool import DecodePool
 from pool3.storage.names import part_name
 from pool3.storage.tables import TableFile
-from udfs.tasks import Batches, TaskFunction, summary
+from udfs.tasks import Batches, Broadcast, TaskFunction, partition_number, summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def extract_rows(
     )
     load_s = time.perf_counter() - started
     load_cpu_s = _cpu_s() + decoder.cpu_s - cpu_before
-    with _writer(settings, context) as writer:
+    with _writer(settings) as writer:
         tally, file = _extract_and_store(inputs, settings, engine, decoder, reuse, writer)
     return TaskSummary(
         file=file,
@@ -201,11 +201,10 @@ class _NullWriter:
         """Store nothing."""
 
 
-def _writer(settings: ExtractSettings, context: TaskContext | None) -> PartWriter | _NullWriter:
+def _writer(settings: ExtractSettings) -> PartWriter | _NullWriter:
     if settings.table_uri is None:
         return _NullWriter()
-    partition = context.partitionId() if context is not None else 0
-    name = part_name(settings.run_id, partition)
+    name = part_name(settings.run_id, partition_number())
     return PartWriter(settings.table_uri, name, settings.dimension, settings.schema)
 
 

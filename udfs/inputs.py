@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pyarrow as pa
-from pyspark import TaskContext
 
 from pool3.inputs.columns import TableColumns
 from pool3.inputs.listed import read_listing
@@ -13,7 +12,7 @@ from pool3.inputs.readers import read_share
 from pool3.inputs.rows import POSITIONS_PER_FILE, RowMaker
 from pool3.inputs.table_files import Share
 from pool3.inputs.types import cast
-from udfs.tasks import Batches, TaskFunction
+from udfs.tasks import Batches, TaskFunction, partition_number
 
 POSITION = "_pool3_position"
 
@@ -110,9 +109,7 @@ def convert_query_rows(columns: TableColumns, maker: RowMaker) -> TaskFunction:
     """
 
     def run(batches: Batches) -> Batches:
-        context = TaskContext.get()
-        partition = 0 if context is None else context.partitionId()
-        return input_rows_of_query(batches, columns, maker, partition)
+        return input_rows_of_query(batches, columns, maker, partition_number())
 
     return run
 

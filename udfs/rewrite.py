@@ -9,14 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark import Broadcast
 
 from pool3.extract.actions import LEFT, META
 from pool3.features.parts import PartWriter
 from pool3.features.schema import GONE
 from pool3.features.table import FeatureTable
 from pool3.storage.names import part_name
-from udfs.tasks import Batches, TaskFunction, summary
+from udfs.tasks import Batches, Broadcast, TaskFunction, summary
 
 #: Rows of a plan by image_id.
 Edits = Mapping[str, Mapping[str, Any]]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row, SparkSession, Window
@@ -28,6 +27,7 @@ from udfs.duplicates import (
     CONTENT_SCHEMA,
     PAIR_SCHEMA,
     QUERY_ROW_SCHEMA,
+    HiddenRows,
     PairSettings,
     find_pairs,
     find_uris,
@@ -37,9 +37,6 @@ from udfs.duplicates import (
     write_duplicates,
 )
 from udfs.search import GroupedSnapshot
-
-#: Rows by the number of their shard.
-HiddenRows = Mapping[int, npt.NDArray[np.int64]]
 
 _DISTANCE = "distance_to_representative"
 
@@ -138,9 +135,7 @@ class DuplicatePasses:
         shards, rows = (places.column(name).to_numpy() for name in ("shard", "row"))
         return {int(number): np.sort(rows[shards == number]) for number in np.unique(shards)}
 
-    def pairs(
-        self, hidden: Mapping[int, npt.NDArray[np.int64]], settings: PairSettings
-    ) -> DataFrame:
+    def pairs(self, hidden: HiddenRows, settings: PairSettings) -> DataFrame:
         """Return rows of `PAIR_SCHEMA`, each pair once; the `hidden` rows are in none."""
         rows = self._spark.sparkContext.broadcast(hidden)
         queries = self._index.map_shards(query_rows(self._index.broadcast, rows), QUERY_ROW_SCHEMA)
