@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 from pool3 import storage
 from pool3.errors import UsageError
@@ -210,9 +211,11 @@ def delta_table(uri: str) -> FeatureTable | None:
     UsageError
         It is a table whose rows cannot be read rightly.
     """
-    table = open_table(uri)
-    if table is None:
-        return None
+    opened = open_table(uri)
+    return None if opened is None else _rows_of(opened, uri)
+
+
+def _rows_of(table: DeltaTable, uri: str) -> FeatureTable:
     return FeatureTable(
         uri=uri,
         version=table.version(),
@@ -230,9 +233,9 @@ def own_table(uri: str) -> FeatureTable | None:
         There is a Delta table that is not ours, or that has deletion vectors or partitions.
     """
     opened = open_table(uri)
-    table = None if opened is None else delta_table(uri)
-    if opened is None or table is None:
+    if opened is None:
         return None
+    table = _rows_of(opened, uri)
     if table.foreign:
         missing = sorted(OWN_COLUMNS - set(table.schema().names))
         raise UsageError(
