@@ -436,9 +436,25 @@ def _tf1_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
     Computes in float32, in the order of operations of TensorFlow, and rounds the result.
     """
+    return _bilinear(image, size, _tf1_weights)
+
+
+def _tf2_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Resize as Keras' ``Resizing``: half-pixel centres, bilinear, no antialias; rounded."""
+    return _bilinear(image, size, _half_pixel_weights)
+
+
+#: Both neighbours of each new pixel along one side, and the share of the second.
+_Weights = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
+
+
+def _bilinear(
+    image: Image.Image, size: int, weights: Callable[[int, int], _Weights]
+) -> NDArray[np.uint8]:
+    """Blend the pixels that `weights` gives for the length of a side and its new length."""
     rgb = np.asarray(image)
-    top, bottom, down = _tf1_weights(rgb.shape[0], size)
-    left, right, across = _tf1_weights(rgb.shape[1], size)
+    top, bottom, down = weights(rgb.shape[0], size)
+    left, right, across = weights(rgb.shape[1], size)
     across, down = across[:, None], down[:, None, None]
     upper, lower = (
         _blend(rgb[rows][:, left], rgb[rows][:, right], across) for rows in (top, bottom)
@@ -446,31 +462,15 @@ def _tf1_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.rint(_blend(upper, lower, down)).astype(np.uint8)
 
 
-def _tf1_weights(
-    length: int, size: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Return both neighbours of each new pixel along one side, and the share of the second."""
+def _tf1_weights(length: int, size: int) -> _Weights:
+    """Return the neighbours and shares of positions from the corner."""
     position = np.arange(size, dtype=np.float32) * (np.float32(length) / np.float32(size))
     first = np.minimum(position.astype(np.intp), length - 1)
     return first, np.minimum(first + 1, length - 1), position - first.astype(np.float32)
 
 
-def _tf2_bilinear(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Resize as Keras' ``Resizing``: half-pixel centres, bilinear, no antialias; rounded."""
-    rgb = np.asarray(image)
-    top, bottom, down = _half_pixel_weights(rgb.shape[0], size)
-    left, right, across = _half_pixel_weights(rgb.shape[1], size)
-    across, down = across[:, None], down[:, None, None]
-    upper, lower = (
-        _blend(rgb[rows][:, left], rgb[rows][:, right], across) for rows in (top, bottom)
-    )
-    return np.rint(_blend(upper, lower, down)).astype(np.uint8)
-
-
-def _half_pixel_weights(
-    length: int, size: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Return what `_tf1_weights` does, for positions between the centres of pixels."""
+def _half_pixel_weights(length: int, size: int) -> _Weights:
+    """Return the neighbours and shares of positions between the centres of pixels."""
     scale = np.float32(length) / np.float32(size)
     position = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
     below = np.floor(position)
