@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from jobs.options.shared import SearchJobConfig, add_index_options, require_counts
+from jobs.options.shared import ResultTableConfig, add_index_options, require_counts
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
 from pool3 import storage
@@ -15,10 +15,9 @@ NAME = "find-duplicates"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DuplicatesConfig(SearchJobConfig):
+class DuplicatesConfig(ResultTableConfig):
     """The configuration of find-duplicates: the options of its command line, checked."""
 
-    output: str
     threshold: float = 0.05
     max_neighbours: int = 1000
     sheet_dir: str | None = None
@@ -28,14 +27,8 @@ class DuplicatesConfig(SearchJobConfig):
         require_counts({"--max-neighbours": self.max_neighbours, "--sheets": self.sheets})
         check_threshold(self.threshold, "angular")
         super().__post_init__()
-        for where in (self.output, self.sheet_dir):
-            if where is not None:
-                storage.canonical_uri(where)
-
-    @property
-    def output_uri(self) -> str:
-        """The table of clusters, canonical."""
-        return storage.canonical_uri(self.output)
+        if self.sheet_dir is not None:
+            storage.canonical_uri(self.sheet_dir)
 
 
 def arg_parser() -> argparse.ArgumentParser:

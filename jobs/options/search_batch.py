@@ -6,24 +6,22 @@ import argparse
 from dataclasses import dataclass
 
 from jobs.options.shared import (
-    SearchJobConfig,
+    ResultTableConfig,
     add_search_options,
     require_counts,
     require_shares,
 )
 from jobs.runtime.job import Job
 from jobs.runtime.run import job_parser
-from pool3 import storage
 
 NAME = "search-batch"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(SearchJobConfig):
+class SearchConfig(ResultTableConfig):
     """The configuration of search-batch: the options of its command line, checked."""
 
     queries: str
-    output: str
     k: int = 10
     rerank: int | None = None
     search_k: int | None = None
@@ -33,12 +31,6 @@ class SearchConfig(SearchJobConfig):
         require_counts({"-k": self.k})
         require_shares({"--max-failed": self.max_failed})
         super().__post_init__()
-        storage.canonical_uri(self.output)
-
-    @property
-    def output_uri(self) -> str:
-        """The table of answers, canonical."""
-        return storage.canonical_uri(self.output)
 
 
 def arg_parser() -> argparse.ArgumentParser:

@@ -48,6 +48,22 @@ class SearchJobConfig(IndexConfig):
         return self.max_task_mb * BYTES_A_MB
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResultTableConfig(SearchJobConfig):
+    """The configuration of a job that searches an index and writes a table of results."""
+
+    output: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        storage.canonical_uri(self.output)
+
+    @property
+    def output_uri(self) -> str:
+        """The table of results, canonical."""
+        return storage.canonical_uri(self.output)
+
+
 def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--snapshot``, ``--recall``, ``--rerank``, ``--search-k`` and ``--max-task-mb``."""
     add_index_options(parser)
