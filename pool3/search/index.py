@@ -22,7 +22,13 @@ from pool3.index.snapshots.snapshot import Snapshot, open_snapshot, published_sn
 from pool3.search.fan_out import FanOut
 from pool3.search.hits import Hits
 from pool3.search.info import index_info
-from pool3.search.request import BatchOptions, SearchOptions, SearchRequests, takes
+from pool3.search.request import (
+    BatchOptions,
+    SearchOptions,
+    SearchRequests,
+    require_keywords,
+    takes,
+)
 from pool3.search.searcher import Searcher
 from pool3.vectors.distances import FloatArray
 
@@ -316,8 +322,6 @@ class Index:
             Best first; m is the smaller of k and the number of rows that pass, so all places have a
             hit.
         """
-        unknown = options.keys() - BatchOptions.__annotations__
-        if unknown:
-            raise TypeError(f"search_batch got an unexpected keyword argument {min(unknown)!r}")
+        require_keywords("search_batch", options, BatchOptions)
         request = self._requests.make(k, cast("SearchOptions", options))
         return self._searcher.by_batch(np.asarray(vectors), request)

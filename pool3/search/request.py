@@ -66,6 +66,19 @@ def takes(options: type) -> Callable[[Function], Function]:
     return decorate
 
 
+def require_keywords(function: str, options: Mapping[str, object], allowed: type) -> None:
+    """Raise `TypeError` for an option that is no key of a TypedDict, as Python does for keywords.
+
+    Parameters
+    ----------
+    function
+        Its name, for the error.
+    """
+    unknown = options.keys() - allowed.__annotations__
+    if unknown:
+        raise TypeError(f"{function} got an unexpected keyword argument {min(unknown)!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
     """The checked options of one search; `SearchRequests.make` makes it."""
@@ -103,9 +116,7 @@ class SearchRequests:
         TypeError
             For an unknown keyword.
         """
-        unknown = options.keys() - SearchOptions.__annotations__
-        if unknown:
-            raise TypeError(f"search got an unexpected keyword argument {min(unknown)!r}")
+        require_keywords("search", options, SearchOptions)
         return SearchRequest(
             effort=self._effort(k, options),
             selection=self._selections.of(options.get("where"), options.get("distinct")),
