@@ -26,6 +26,7 @@ from pool3.inputs.table_files import (
     file_uri,
     format_of,
     list_table,
+    listed_file,
     no_files,
 )
 from pool3.storage import StoredObject
@@ -308,14 +309,4 @@ def require_columns(table: FeatureTable, columns: Sequence[str], option: str) ->
 
 def listed_files(table_uri: str, objects: Iterable[StoredObject]) -> tuple[TableFile, ...]:
     """Return listed objects below a table as files whose rows and bounds are unknown."""
-    return tuple(
-        TableFile(
-            path=path_below(table_uri, entry), size=entry.size, rows=0, smallest=None, largest=None
-        )
-        for entry in objects
-    )
-
-
-def path_below(table_uri: str, entry: StoredObject) -> str:
-    """Return the path of a listed object relative to its table."""
-    return entry.uri.removeprefix(table_uri).lstrip("/")
+    return tuple(listed_file(table_uri, entry) for entry in objects)

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 
 from pool3 import storage
 from pool3.errors import NotFound, StorageError
-from pool3.features.table import FeatureTable, path_below
+from pool3.features.table import FeatureTable
+from pool3.inputs.table_files import path_below
 from pool3.storage import StoredObject
 from pool3.storage.tables import open_table
 

@@ -20,6 +20,7 @@ from pool3.inputs.pictures import SetAside, no_pictures, pictures, root_and_patt
 from pool3.inputs.s3_inventory import csv_columns as inventory_columns
 from pool3.inputs.s3_inventory import inventory_files, read_manifest
 from pool3.inputs.types import carried_struct
+from pool3.storage import StoredObject
 from pool3.storage.tables import TableFile, open_table, table_files
 
 SHARE_BYTES = 64 << 20
@@ -250,22 +251,32 @@ def list_table_files(where: str, root: str, glob: str | None) -> ListedFiles:
         if reason is not None:
             reasons[reason] += 1
             continue
-        files.append(
-            TableFile(
-                path=entry.uri.removeprefix(root).lstrip("/"),
-                size=entry.size,
-                rows=0,
-                smallest=None,
-                largest=None,
-                partition=tuple(_folder_values(entry.uri.removeprefix(root)).items()),
-            )
-        )
+        files.append(listed_file(root, entry, _folder_values(entry.uri.removeprefix(root))))
         if dict(files[-1].partition).keys() != dict(files[0].partition).keys():
             raise UsageError(
                 f"expected the same NAME=VALUE folders above every file in {root}, found others "
                 f"above {entry.uri} than above {file_uri(root, files[0])}; name one of them alone"
             )
     return ListedFiles(tuple(files), reasons)
+
+
+def listed_file(
+    root: str, entry: StoredObject, partition: Mapping[str, str | None] | None = None
+) -> TableFile:
+    """Return a listed object below a table as a file whose rows and bounds are unknown."""
+    return TableFile(
+        path=path_below(root, entry),
+        size=entry.size,
+        rows=0,
+        smallest=None,
+        largest=None,
+        partition=tuple((partition or {}).items()),
+    )
+
+
+def path_below(root: str, entry: StoredObject) -> str:
+    """Return the path of a listed object relative to its table."""
+    return entry.uri.removeprefix(root).lstrip("/")
 
 
 def file_uri(root: str, file: TableFile) -> str:
