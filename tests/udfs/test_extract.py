@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +17,7 @@ from PIL import Image
 from pool3.engines import cache, loads
 from pool3.extract.reuse import ExistingContent
 from pool3.extract.task_summary import TaskSummary
-from pool3.features.schema import FEATURE_SCHEMA
-from pool3.images.decode import DecodeLimits
-from tests.jobs.colour_model import SIDE, colour_graph
+from tests.jobs.colour_model import colour_graph
 from tests.pool3.features.small_tables import put, row, write_part
 from tests.udfs.arrow import in_batches, run, summaries
 from udfs import extract
@@ -45,33 +42,6 @@ class Existing:
 
     def __init__(self, value: ExistingContent | None = None) -> None:
         self.value = value
-
-
-@pytest.fixture
-def task_settings(tmp_path: Path) -> Iterator[ExtractSettings]:
-    yield ExtractSettings(
-        table_uri=str(tmp_path / "table"),
-        run_id="run",
-        model_id="m",
-        graph_sha256=hashlib.sha256(colour_graph()).hexdigest(),
-        dimension=3,
-        schema=FEATURE_SCHEMA,
-        input_size=SIDE,
-        resize="pil-bilinear",
-        colour="srgb",
-        engine="auto",
-        precision="float32",
-        threads=1,
-        gpu=False,
-        batch_size=4,
-        limits=DecodeLimits(),
-        thumbnail_side=None,
-        decode_function="pool3.images.decode:decode_resized",
-        timeout_s=30.0,
-    )
-    for pool in extract._decoders.values():
-        pool.close()
-    extract._decoders.clear()
 
 
 COLOURS = {f"{number}.png": (number * 20, 7, 255 - number) for number in range(9)}

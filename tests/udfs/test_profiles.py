@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +12,11 @@ from PIL import Image
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from pool3.extract.task_summary import TaskSummary
-from pool3.features.schema import FEATURE_SCHEMA
-from pool3.images.decode import DecodeLimits
 from pool3.images.profiles import COLOURS, SRGB
-from tests.jobs.colour_model import SIDE, colour_graph
+from tests.jobs.colour_model import SIDE
 from tests.pool3.images.test_profiles import P3, grey_profile, matrix_profile, p3_of
 from tests.udfs.arrow import in_batches, rows, summaries
 from tests.udfs.test_extract import SCHEMA, Existing, Graph
-from udfs import extract
 from udfs.extract import ExtractSettings, extract_partition
 from udfs.queries import PICTURE_SCHEMA, QUERY_SCHEMA, QueryModel, picture_queries
 
@@ -40,43 +35,16 @@ def pictures(tmp_path: Path) -> list[Path]:
     return paths
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[ExtractSettings]:
-    yield ExtractSettings(
-        table_uri=str(tmp_path / "table"),
-        run_id="run",
-        model_id="m",
-        graph_sha256=hashlib.sha256(colour_graph()).hexdigest(),
-        dimension=3,
-        schema=FEATURE_SCHEMA,
-        input_size=SIDE,
-        resize="pil-bilinear",
-        colour=SRGB,
-        engine="auto",
-        precision="float32",
-        threads=1,
-        gpu=False,
-        batch_size=4,
-        limits=DecodeLimits(),
-        thumbnail_side=None,
-        decode_function="pool3.images.decode:decode_resized",
-        timeout_s=30.0,
-    )
-    for pool in extract._decoders.values():
-        pool.close()
-    extract._decoders.clear()
-
-
 @pytest.mark.parametrize("colour", COLOURS)
 def test_rows_and_queries_have_the_same_colours(
-    settings: ExtractSettings, pictures: list[Path], colour: str
+    task_settings: ExtractSettings, pictures: list[Path], colour: str
 ) -> None:
     plan = [
         {"image_id": path.name, "uri": str(path), "size": None, "action": "new"}
         for path in pictures
     ]
     function = extract_partition(
-        replace(settings, colour=colour),
+        replace(task_settings, colour=colour),
         Graph(),  # type: ignore[arg-type]
         None,
         Existing(),  # type: ignore[arg-type]
@@ -84,7 +52,7 @@ def test_rows_and_queries_have_the_same_colours(
     (values,) = summaries(function, in_batches(plan, 4, SCHEMA))
     file = TaskSummary.from_dict(values).file
     assert file is not None
-    table = pq.read_table(f"{settings.table_uri}/{file.path}")
+    table = pq.read_table(f"{task_settings.table_uri}/{file.path}")
     stored = {row["image_id"]: row for row in table.to_pylist()}
     assert {row["status"] for row in stored.values()} == {"ok"}
     features = [stored[path.name]["features"] for path in pictures]
@@ -101,7 +69,7 @@ def test_rows_and_queries_have_the_same_colours(
 
     model = QueryModel(
         model_id="m",
-        graph_sha256=settings.graph_sha256,
+        graph_sha256=task_settings.graph_sha256,
         dimension=3,
         metric="euclidean",
         input_size=SIDE,
