@@ -100,3 +100,8 @@ class InvalidIndex(UsageError):
 
 class SnapshotExpired(InvalidIndex):
     """The snapshot was deleted by retention; `Index.refresh` opens the newest one."""
+
+
+def install_remedy(extra: str) -> str:
+    """Return how to install an extra of this package, which is in no package index."""
+    return f"install it in a clone of pool3 with: pip install '.[{extra}]'"

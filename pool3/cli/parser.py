@@ -30,8 +30,8 @@ examples:
   pool3 search s3://lake/index photo.jpg --where "label = 'tram' AND width > 400" \\
       --distinct content_sha256 --columns label,width
 
-A picture goes through the index's own copy of its model, which needs TensorFlow:
-pip install 'pool3[tensorflow]'. A search by --image-id uses the stored vector and
+A picture goes through the index's own copy of its model, which needs OpenVINO
+or TensorFlow: pip install '.[openvino]' in a clone of pool3. A search by --image-id uses the stored vector and
 needs no model; the picture finds itself first.
 
 --where compares columns of the index (=, !=, <, <=, >, >=, IN (...), IS NULL,

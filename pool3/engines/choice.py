@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from pool3.errors import EngineMissing, UsageError
+from pool3.errors import EngineMissing, UsageError, install_remedy
 
 ENGINES = ("tensorflow", "openvino")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -132,7 +132,7 @@ def choose(name: str, precision: str, machine: Capabilities) -> tuple[str, str]:
     if chosen not in machine.engines:
         raise EngineMissing(
             f"running a model needs {'TensorFlow or OpenVINO' if name == AUTO else chosen}, which "
-            f"is not installed; install it with: pip install 'pool3[{chosen}]'"
+            f"is not installed; {install_remedy(chosen)}"
         )
     native = _native_precisions(chosen, machine)
     if precision == AUTO:

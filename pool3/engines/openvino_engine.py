@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.engines.pictures import require_pictures
-from pool3.errors import EngineMissing, ModelError
+from pool3.errors import EngineMissing, ModelError, install_remedy
 from pool3.models.graph.graphdef import GraphDef
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -22,7 +22,7 @@ def _import_openvino() -> Any:
     except ImportError as error:
         raise EngineMissing(
             f"this engine needs OpenVINO, which cannot be imported ({error}); "
-            "install it with: pip install 'pool3[openvino]'"
+            f"{install_remedy('openvino')}"
         ) from error
     return openvino
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pool3.engines.pictures import require_pictures
-from pool3.errors import EngineMissing, ModelError
+from pool3.errors import EngineMissing, ModelError, install_remedy
 from pool3.models.tensorflow import import_tensorflow
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class TensorFlowEngine:
         if precision == "float16" and not tf.config.list_physical_devices("GPU"):
             raise EngineMissing(
                 "expected TensorFlow to see the GPU of this machine, found that it cannot use it; "
-                "install its CUDA libraries with: pip install 'pool3[gpu]', or choose float32"
+                f"{install_remedy('gpu')}, or choose float32"
             )
         self.precision = precision
         self.picture_shape: tuple[int, int] = tuple(self._pictures.shape[1:3].as_list())

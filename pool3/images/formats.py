@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from pool3.errors import install_remedy
+
 ALLOWED = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")
 """Formats that are decoded (Pillow's names). None of them runs a program or follows a link."""
 
@@ -69,7 +71,7 @@ def announced_format(data: bytes) -> str | None:
 
 #: The name by the first bytes of a file, and the name of Pillow's reader.
 HEIC, HEIF = "HEIC", "HEIF"
-HEIF_REMEDY = "its reader is not installed; install it: pip install 'pool3[heif]'"
+HEIF_REMEDY = f"its reader is not installed; {install_remedy('heif')}"
 
 
 @cache

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pool3.errors import EngineMissing
+from pool3.errors import EngineMissing, install_remedy
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def import_tensorflow() -> Any:
     except ImportError as error:
         raise EngineMissing(
             f"running a model needs TensorFlow, which cannot be imported ({error}); "
-            "install it with: pip install 'pool3[tensorflow]'"
+            f"{install_remedy('tensorflow')}"
         ) from error
     return tensorflow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pool3.errors import UsageError
+from pool3.errors import UsageError, install_remedy
 from pool3.index.format.recall_curve import MEASURED_KS, RecallCurve
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def plot_recall(curve: RecallCurve, path: str | os.PathLike[str] | None = None) 
         from matplotlib import pyplot  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(
-            "a plot needs matplotlib, which is not installed: pip install 'pool3[notebook]'"
+            f"a plot needs matplotlib, which is not installed; {install_remedy('notebook')}"
         ) from error
     figure, axes = pyplot.subplots(figsize=_SIZE_INCHES, layout="constrained")
     pyplot.close(figure)  # otherwise a notebook shows it twice

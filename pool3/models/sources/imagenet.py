@@ -8,7 +8,7 @@ import os
 import urllib.request
 from pathlib import Path
 
-from pool3.errors import EngineMissing, UsageError
+from pool3.errors import EngineMissing, UsageError, install_remedy
 from pool3.models.directory import ModelDirectory
 from pool3.models.sources.keras_files import keras_file_model
 from pool3.models.tensorflow import import_tensorflow
@@ -65,7 +65,7 @@ def _download(path: Path) -> Path:
     except ImportError as error:
         raise EngineMissing(
             f"downloading ImageNet weights needs Keras, which cannot be imported ({error}); "
-            "install it with: pip install 'pool3[tensorflow]'"
+            f"{install_remedy('tensorflow')}"
         ) from error
     try:
         # Keras' download has no timeout, so a missing network is detected beforehand.

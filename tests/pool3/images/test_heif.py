@@ -122,7 +122,7 @@ def test_without_its_reader_the_extra_is_named() -> None:
     )
     told = done.stdout.decode()
     assert told.startswith("unsupported_format HEIC")
-    assert "pip install 'pool3[heif]'" in told
+    assert "pip install '.[heif]'" in told
 
 
 def test_the_reader_is_loaded_for_heic_alone() -> None:
