@@ -97,5 +97,5 @@ def test_another_file_of_that_name_is_not_used(folder: Path) -> None:
 
 def test_without_keras_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
-    with pytest.raises(EngineMissing, match=r"pool3\[tensorflow\]"):
+    with pytest.raises(EngineMissing, match=r"pip install '.\[tensorflow\]'"):
         load_model("imagenet")
