@@ -103,14 +103,16 @@ format: setup ## formats the code and sorts imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# One resolution for all: the smaller lock files take the versions of the largest.
+# One resolution for all: the smaller lock files take the versions of the largest. The runtime has what
+# installs pool3 itself, too.
 lock: ## resolves the versions anew, needs uv on PATH
 	uv pip compile pyproject.toml --universal --python-version 3.11 --extra spark --extra tensorflow \
 	  --extra openvino --extra heif --extra docs --extra dev --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements.lock
 	for name in runtime notebook bench; do \
 	  case $$name in runtime) extras="--extra spark --extra openvino" ;; *) extras="--extra $$name" ;; esac; \
-	  uv pip compile pyproject.toml --universal --python-version 3.11 $$extras --constraint requirements.lock \
-	    --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements-$$name.lock; \
+	  build=$$(case $$name in runtime) echo "setuptools>=77" ;; esac); \
+	  uv pip compile pyproject.toml - --universal --python-version 3.11 $$extras --constraint requirements.lock \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements-$$name.lock <<< "$$build"; \
 	done
 
 clean: ## removes what the other targets made, .venv aside

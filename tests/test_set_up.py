@@ -22,7 +22,7 @@ def test_the_demo_installs_a_part_of_what_the_tests_install() -> None:
     runtime = versions("requirements-runtime.lock")
     assert runtime < versions("requirements.lock")
     names = {line.split("==")[0] for line in runtime}
-    assert {"pyspark", "openvino", "pillow", "deltalake"} <= names
+    assert {"pyspark", "openvino", "pillow", "deltalake", "setuptools"} <= names
     assert not names & {"tensorflow-cpu", "keras", "pytest", "mypy", "mkdocs", "matplotlib"}
 
 
