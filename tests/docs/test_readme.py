@@ -36,6 +36,8 @@ def test_the_query_code_runs(
     assert len(rows) == 5
     assert set(rows["label"]) == {"mountains"}
     assert all("-mountains--" in image_id for image_id in rows["image_id"])
+    kinds = names["kinds"].to_pandas()["label"]  # type: ignore[attr-defined]
+    assert kinds.is_unique
 
 
 def with_labels(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
