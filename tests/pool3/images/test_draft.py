@@ -60,6 +60,7 @@ def test_a_resize_that_picks_pixels_has_no_drafts() -> None:
     assert draft_side(SIZE, "tf1-bilinear") is None
 
 
+@pytest.mark.slow  # the network on eight pictures of a camera's size, twice
 def test_drafts_change_features_within_the_limit(shared_data: Path) -> None:
     photos = sorted((shared_data / "flowers").glob("*/*.jpg"))
     large = [jpeg(mosaic(photos[40 * number :], 8 + number % 5)) for number in range(8)]

@@ -9,10 +9,9 @@ from PIL import Image, ImageCms
 
 import pool3
 import pool3.search.pictures
-from pool3.engines import load_engine, loads
+from pool3.engines import loads
 from pool3.errors import InvalidIndex, ModelError, UsageError
 from pool3.images.decode import decode_resized
-from pool3.models import load_model
 from pool3.models.directory import with_colour
 from tests.pool3.images.test_profiles import P3, matrix_profile, p3_of
 
@@ -163,13 +162,14 @@ def test_a_copy_that_claims_the_id_of_the_index_is_refused(make_index, pictures,
 
 
 @pytest.mark.parametrize("colour", ["srgb", "ignored"])
-def test_pictures_with_profiles_find_their_originals(make_index, shared_data, colour):
+def test_pictures_with_profiles_find_their_originals(
+    make_index, shared_data, seeded, engine, colour
+):
     """Not with the features of tables that ignore profiles, which is why those keep to it."""
     folder = shared_data.parent / "cases" / "icc"
     if not folder.is_dir():
         pytest.skip("no pictures in ../shared/cases")
-    model = with_colour(load_model("seeded"), colour)
-    engine = load_engine(model.graph, threads=2)
+    model = with_colour(seeded, colour)
     paths = sorted(folder.glob("*_srgb.png")) + sorted(shared_data.glob("flowers/*/*.jpg"))[::40]
     inputs = [
         decode_resized(
