@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from pool3 import storage
 from pool3.errors import UsageError
@@ -65,7 +65,9 @@ def as_picture(query: Any, draft_side: int | None = None, colour: str = SRGB) ->
     Parameters
     ----------
     query
-        A path or uri, the bytes of a picture file, a PIL image, or a uint8 array (h, w, 3).
+        A path or uri, the bytes of a picture file, a PIL image, or a uint8 array (h, w, 3). A PIL
+        image that is open and not loaded yet is decoded from its file, as a path would be; Pillow
+        itself reads some files differently. It stays open.
     draft_side
         As in `pool3.images.decode.decode`, for files.
     colour
@@ -81,11 +83,10 @@ def as_picture(query: Any, draft_side: int | None = None, colour: str = SRGB) ->
     if isinstance(query, bytes | bytearray | memoryview):
         return _decoded(bytes(query), draft_side, colour, "a query picture")
     if isinstance(query, Image.Image):
-        query.load()
-        notes: list[str] = []
-        rgb = to_rgb_by_profile(ImageOps.exif_transpose(query), colour, notes)
-        _log_notes(notes, "a query picture")
-        return rgb
+        data = _unloaded_file(query)
+        if data is not None:
+            return _decoded(data, draft_side, colour, "a query picture")
+        return _loaded_pixels(query, colour)
     if _is_pixels(query):
         return Image.fromarray(np.ascontiguousarray(query))
     kind = type(query).__name__
@@ -95,6 +96,31 @@ def as_picture(query: Any, draft_side: int | None = None, colour: str = SRGB) ->
         "a query must be a path or uri, a picture file's bytes, a PIL image, a uint8 array "
         f"(height, width, 3), a vector (one-dimensional array) or a list of these; found {kind}"
     )
+
+
+def _unloaded_file(image: Image.Image) -> bytes | None:
+    """Return the file of a picture of which no pixel was read; None for pixels in memory.
+
+    Another frame than the first was chosen by the caller, and counts as pixels in memory.
+    """
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None:
+        return None
+    if getattr(image, "tell", int)():
+        return None
+    position = image.fp.tell()
+    try:
+        image.fp.seek(0)
+        return bytes(image.fp.read(DecodeLimits().max_bytes + 1))
+    finally:
+        image.fp.seek(position)
+
+
+def _loaded_pixels(image: Image.Image, colour: str) -> Image.Image:
+    """Return pixels in memory as RGB, upright by the image's own EXIF block."""
+    notes: list[str] = []
+    rgb = to_rgb_by_profile(ImageOps.exif_transpose(image), colour, notes)
+    _log_notes(notes, "a query picture")
+    return rgb
 
 
 def _is_pixels(query: Any) -> bool:
