@@ -10,7 +10,9 @@ import base64
 import re
 import zlib
 from collections.abc import Mapping
-from urllib.parse import unquote
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +21,12 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from pool3.errors import StorageError, UsageError
-from pool3.storage.uris import canonical_uri
+from pool3.storage.objects import fetch, list_objects
+from pool3.storage.uris import canonical_uri, is_local, split_remote
 
 _DELETION_VECTORS = "deletionVectors"
 _COLUMN_MAPPING = "columnMapping"
+_VECTOR_SUFFIX = ".bin"
 #: Reader features that either change nothing for a reader or that this reader applies.
 _SUPPORTED = frozenset(
     {
@@ -140,7 +144,7 @@ def deleted_rows(table: DeltaTable, uri: str) -> Mapping[str, str]:
     if _DELETION_VECTORS not in (table.protocol().reader_features or ()):
         return {}
     try:
-        vectors = pa.table(table.deletion_vectors().read_all())
+        vectors, root = _vectors(table, uri)
     except (DeltaError, OSError) as error:
         reason = str(error).split("\n", 1)[0]
         if _UNSUPPORTED_ERROR.search(reason):
@@ -155,7 +159,6 @@ def deleted_rows(table: DeltaTable, uri: str) -> Mapping[str, str]:
             f"the deletion vectors of the table {uri} cannot be read ({reason}); restore their "
             "files, or run REORG TABLE ... APPLY (PURGE)",
         ) from error
-    root = unquote(table.table_uri).rstrip("/") + "/"
     packed = {}
     for file, selection in zip(
         vectors.column("filepath").to_pylist(), vectors.column("selection_vector"), strict=True
@@ -163,6 +166,33 @@ def deleted_rows(table: DeltaTable, uri: str) -> Mapping[str, str]:
         mask = ~selection.values.to_numpy(zero_copy_only=False).astype(np.bool_)
         packed[unquote(file).removeprefix(root)] = pack_mask(mask)
     return packed
+
+
+def _vectors(table: DeltaTable, uri: str) -> tuple[pa.Table, str]:
+    """Return the deletion vectors of a version, and the beginning of the paths in them."""
+    key = "" if is_local(uri) else split_remote(uri)[1]
+    if quote(key) == key:
+        return _read_vectors(table)
+    # deltalake escapes the key of a table in a bucket twice where it looks for their files.
+    with TemporaryDirectory() as copy:
+        for item in list_objects(uri):
+            path = item.uri.removeprefix(f"{uri}/")
+            if path.startswith("_delta_log/") or path.endswith(_VECTOR_SUFFIX):
+                _copy(item.uri, Path(copy), path)
+        return _read_vectors(DeltaTable(copy, version=table.version()))
+
+
+def _read_vectors(table: DeltaTable) -> tuple[pa.Table, str]:
+    root = unquote(table.table_uri).rstrip("/") + "/"
+    return pa.table(table.deletion_vectors().read_all()), root
+
+
+def _copy(uri: str, folder: Path, path: str) -> None:
+    if ".." in path.split("/"):
+        return
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(fetch(uri))
 
 
 def pack_mask(deleted: npt.NDArray[np.bool_]) -> str:

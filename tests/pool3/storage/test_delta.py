@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool3 import storage
-from pool3.errors import UsageError
+from pool3.errors import StorageError, UsageError
 from pool3.features.table import delta_table
 from pool3.storage.delta_protocol import count_deleted, pack_mask, path_in_table, unpack_mask
 from pool3.storage.result_table import result_version
@@ -54,14 +53,32 @@ def test_a_root_reached_by_a_link_is_the_same_table(tmp_path: Path) -> None:
     assert ids(str(tmp_path / "100% link")) == ["b", "c", "d"]
 
 
-def test_a_table_in_a_bucket(s3_bucket: str, tmp_path: Path) -> None:
-    two_files(tmp_path / "t")
-    for path in (tmp_path / "t").rglob("*"):
+def stored_in_bucket(folder: Path, uri: str) -> None:
+    for path in folder.rglob("*"):
         if path.is_file():
-            below = path.relative_to(tmp_path).as_posix()
-            storage.put_file(f"{s3_bucket}/lake/{below}", path)
-    assert "AWS_ENDPOINT_URL" in os.environ
-    assert ids(f"{s3_bucket}/lake/t") == ["b", "c", "d"]
+            storage.put_file(f"{uri}/{path.relative_to(folder).as_posix()}", path)
+
+
+@pytest.mark.parametrize(
+    "key", ["lake/t", "a b/t", "50%/t", "a+b/t", "what?/t", "n#1/t", "über/t", "a&b;c=[d]/t"]
+)
+def test_a_table_in_a_bucket_has_its_deletion_vectors(
+    s3_bucket: str, tmp_path: Path, key: str
+) -> None:
+    two_files(tmp_path / "t")
+    stored_in_bucket(tmp_path / "t", f"{s3_bucket}/{key}")
+    assert ids(f"{s3_bucket}/{key}") == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize("key", ["lake/t", "a b/t"])
+def test_a_missing_deletion_vector_of_a_bucket_is_named(
+    s3_bucket: str, tmp_path: Path, key: str
+) -> None:
+    action = add_action(tmp_path / "t", ROWS, vector=stored_vector([1], missing=True))
+    write_log(tmp_path / "t", ROWS.schema, [action], table_protocol=FEATURES)
+    stored_in_bucket(tmp_path / "t", f"{s3_bucket}/{key}")
+    with pytest.raises(StorageError, match=r"deletion vectors of the table .* cannot be read"):
+        ids(f"{s3_bucket}/{key}")
 
 
 def test_rows_are_those_that_are_not_deleted(tmp_path: Path) -> None:
