@@ -2,7 +2,7 @@
 
 Local files are read and written with the operating system, since the key rules of object stores
 refuse names that file systems allow, such as a line feed. Buckets are accessed with obstore, HDFS
-with libhdfs, and keys in S3 that obstore does not allow with Arrow's client.
+with libhdfs, and keys in S3 and ``gs`` that obstore does not allow with Arrow's clients.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def list_objects(uri: str) -> Iterator[StoredObject]:
         A local or HDFS folder does not exist. An object store has no folders, so nothing is yielded
         there; the empty objects ``folder/`` that some tools create are left out.
     StorageError
-        The folder cannot be reached, or access is refused; or it is in ``gs`` or ``az`` and an
-        object has a name that the client does not allow (an empty, ``.`` or ``..`` segment, a
-        control character). In ``s3`` such objects are listed, without an etag.
+        The folder cannot be reached, or access is refused; or it is in ``az`` and an object has a
+        name that the client does not allow (an empty, ``.`` or ``..`` segment, a control
+        character). In ``s3`` and ``gs`` such objects are listed, without an etag.
     """
     try:
         if is_local(uri) or hdfs.is_hdfs(uri):

@@ -153,7 +153,7 @@ def unreachable(uri: str) -> str | None:
     bucket, key = split_remote(uri)
     if key and not {"", ".", ".."}.isdisjoint(key.split("/")):
         return "a key with an empty, '.' or '..' segment, which clients of buckets do not send"
-    if not bucket.startswith("s3:") and has_control_character(key):
+    if not bucket.startswith(("s3:", "gs:")) and has_control_character(key):
         return "a key with a control character, which the client of this store does not send"
     return None
 
