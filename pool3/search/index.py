@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast, overload
 
@@ -92,20 +93,21 @@ def open_index(
     )
     log.info("%s, snapshot %s: %s", opened.uri, opened.manifest.snapshot_id, opened.files)
     opened.files.require_room()
-    return Index(opened, cache_max_bytes=cache_max_bytes, pinned=expected_sha256 is not None)
+    return Index(opened, cache_max_bytes=cache_max_bytes, expected_sha256=expected_sha256)
 
 
 class Index:
     """An open snapshot of an index; `pool3.open` returns it. Threads may share it.
 
+    It pickles as its uri, its snapshot and the options that it was opened with, and is opened again
+    where it is unpickled: an executor of Spark, a process of a pool.
+
     Parameters
     ----------
     snapshot
         The snapshot to search.
-    cache_max_bytes
+    cache_max_bytes, expected_sha256
         As for `open_index`.
-    pinned
-        Whether the manifest was required to have a SHA-256.
 
     Attributes
     ----------
@@ -116,15 +118,27 @@ class Index:
     """
 
     def __init__(
-        self, snapshot: Snapshot, *, cache_max_bytes: int | None = None, pinned: bool = False
+        self,
+        snapshot: Snapshot,
+        *,
+        cache_max_bytes: int | None = None,
+        expected_sha256: str | None = None,
     ) -> None:
         self.uri = snapshot.uri
         self.manifest = snapshot.manifest
         self._cache_max_bytes = cache_max_bytes
-        self._pinned = pinned
+        self._expected_sha256 = expected_sha256
         self._fan_out = FanOut(snapshot)
         self._requests = SearchRequests(snapshot, self._fan_out.selections)
         self._searcher = Searcher(snapshot, self._fan_out)
+
+    def __reduce__(self) -> tuple[Callable[..., Index], tuple[object, ...]]:
+        return _opened_again, (
+            self.uri,
+            self.snapshot_id,
+            self._cache_max_bytes,
+            self._expected_sha256,
+        )
 
     def __len__(self) -> int:
         return self.manifest.rows
@@ -181,7 +195,7 @@ class Index:
         Index
             This index if no other snapshot was published since.
         """
-        if self._pinned and expected_sha256 is None:
+        if self._expected_sha256 is not None and expected_sha256 is None:
             raise UsageError(
                 f"{self.uri} was opened with expected_sha256, which only one manifest has; use "
                 "refresh(expected_sha256=...) with that of the newest snapshot"
@@ -325,3 +339,12 @@ class Index:
         require_keywords("search_batch", options, BatchOptions)
         request = self._requests.make(k, cast("SearchOptions", options))
         return self._searcher.by_batch(np.asarray(vectors), request)
+
+
+def _opened_again(
+    uri: str, snapshot: int, cache_max_bytes: int | None, expected_sha256: str | None
+) -> Index:
+    """Open the snapshot of an unpickled index."""
+    return open_index(
+        uri, snapshot=snapshot, cache_max_bytes=cache_max_bytes, expected_sha256=expected_sha256
+    )
