@@ -327,7 +327,8 @@ def _add_gates(runs: argparse._ArgumentGroup) -> None:
             type=float,
             default=getattr(ExtractConfig, name.replace("-", "_")),
             metavar="SHARE",
-            help=f"not done when more {what} (default: %(default)s)",
+            help=f"not done when more {what}; up to 3 of them always pass, unless they are half "
+            "of all or SHARE is 0 (default: %(default)s)",
         )
 
 

@@ -12,6 +12,22 @@ NOT_A_PICTURE = "not_an_image"
 #: Recall is gated at so many hits, or fewer where fewer were measured.
 GATED_K = 10
 
+#: A share means little among few pictures: up to so many may fail, unless the share is 0 or they
+#: are half of all. More than a stray file or two, and few enough to look at one by one.
+FEW = 3
+
+
+def too_many(count: int, total: int, share: float) -> bool:
+    """Return whether a count is over a share of a total, and over `FEW` where most are well.
+
+    Examples
+    --------
+    >>> too_many(1, 10, 0.02), too_many(4, 10, 0.02), too_many(1, 10, 0.0), too_many(2, 3, 0.02)
+    (False, True, True, True)
+    """
+    few = share > 0 and count <= FEW and 2 * count < total
+    return count > share * total and not few
+
 
 def require_few_failed(
     ok: int, errors: Mapping[str, int], max_failed: float, *, unit: str, note: str
@@ -25,13 +41,13 @@ def require_few_failed(
     errors
         Failures by error code; files that are not pictures do not count.
     max_failed
-        The largest share of failures.
+        The largest share of failures; see `too_many`.
     unit, note
         For the error: what was counted, such as ``pictures``, and where the results are.
     """
     failures = {code: count for code, count in errors.items() if code != NOT_A_PICTURE}
     failed = sum(failures.values())
-    if failed > max_failed * (ok + failed):
+    if too_many(failed, ok + failed, max_failed):
         raise GateError(
             f"expected at most {max_failed:.1%} of the {unit} to fail, found {failed} of "
             f"{ok + failed} ({counts_text(failures)}); {note} (--max-failed sets the share)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobs.steps.gates import counts_text
+from jobs.steps.gates import counts_text, too_many
 from pool3.errors import GateError, Pool3Error
 from pool3.extract.task_summary import TaskSummary
 from pool3.features.schema import TRANSIENT_ERRORS
@@ -34,7 +34,7 @@ def require_reachable(summaries: Sequence[TaskSummary], max_transient: float) ->
             f"expected access to the pictures, found it denied for all {tried} so far; renew the "
             "credentials and run the same command again: it continues where this run stopped"
         )
-    if tried >= FEWEST_TRIED and transient > max_transient * tried:
+    if tried >= FEWEST_TRIED and too_many(transient, tried, max_transient):
         raise Pool3Error(
             f"expected at most {max_transient:.1%} of the pictures to be out of reach, found "
             f"{transient} of {tried} ({counts_text(by_code)}); when they can be reached, run the "
@@ -45,7 +45,7 @@ def require_reachable(summaries: Sequence[TaskSummary], max_transient: float) ->
 
 def require_few_gone(gone: int, n_in_scope: int, max_gone: float) -> None:
     """Raise `GateError` when too many pictures would be marked as gone; nothing was marked."""
-    if gone > max_gone * n_in_scope:
+    if too_many(gone, n_in_scope, max_gone):
         raise GateError(
             f"expected at most {max_gone:.1%} of the {n_in_scope} pictures in the scope to be "
             f"gone, found {gone}; nothing was changed: check the input, or raise --max-gone"
