@@ -31,7 +31,7 @@ from pool3.inputs.table_files import (
 )
 from pool3.storage import StoredObject
 from pool3.storage.delta_protocol import unpack_mask
-from pool3.storage.parquet_reader import JulianDays, iter_batches, open_parquet
+from pool3.storage.parquet_reader import MisreadTimes, iter_batches, open_parquet
 from pool3.storage.tables import TableFile, open_table, require_writable, table_files
 
 #: Those that each row of our own tables has.
@@ -89,10 +89,10 @@ class FeatureTable:
         with storage.open_input(uri) as source:
             try:
                 yield from iter_batches(open_parquet(source), batch_size=4096, columns=columns)
-            except JulianDays as error:
+            except MisreadTimes as error:
                 raise UsageError(
-                    f"expected days of the Gregorian calendar in {self.uri}, found that {error}, "
-                    f"in {uri}"
+                    f"expected dates and timestamps that are read as they were written in "
+                    f"{self.uri}, found that {error}, in {uri}"
                 ) from error
 
     def _completed(

@@ -8,12 +8,12 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pool3.inputs.readers import group_batches, opened
 from pool3.inputs.rows import POSITIONS_PER_FILE
 from pool3.inputs.table_files import Share
 from pool3.inputs.types import cast
+from pool3.storage.parquet_reader import open_parquet
 
 
 class Contents:
@@ -57,7 +57,7 @@ class Contents:
         self, share: Share, rows: npt.NDArray[np.int64]
     ) -> Iterator[tuple[npt.NDArray[np.int64], pa.Array]]:
         with opened(share) as source:
-            file = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
+            file = open_parquet(source, pre_buffer=False, buffer_size=1 << 20)
             first = 0
             for group in range(file.metadata.num_row_groups):
                 count = file.metadata.row_group(group).num_rows

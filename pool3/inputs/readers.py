@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
-import pyarrow.parquet as pq
 
 from pool3 import storage
 from pool3.errors import UsageError
@@ -31,7 +30,7 @@ from pool3.inputs.text_streams import (
 )
 from pool3.inputs.types import cast
 from pool3.storage.delta_protocol import unpack_mask
-from pool3.storage.parquet_reader import iter_batches, open_parquet
+from pool3.storage.parquet_reader import ParquetInput, iter_batches, open_parquet
 
 _BATCH_BYTES = 8 << 20
 _MOST_ROWS = 8192
@@ -180,7 +179,7 @@ def _live_runs(
 
 
 def group_batches(
-    file: pq.ParquetFile, group: int, row: int, columns: list[str] | None = None
+    file: ParquetInput, group: int, row: int, columns: list[str] | None = None
 ) -> Iterator[PlacedBatch]:
     """Yield the rows of a row group in batches of some megabytes, each after its first row.
 

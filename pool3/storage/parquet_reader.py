@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,13 +14,53 @@ from pyarrow import types
 _SPARK = b"org.apache.spark.version"
 _LEGACY = (b"org.apache.spark.legacyINT96", b"org.apache.spark.legacyDateTime")
 _GREGORIAN = date(1582, 10, 15)
+_MOST_SECONDS = (2**63 - 1) // 1_000_000 - 1
 
 
-class JulianDays(pa.ArrowInvalid):  # type: ignore[misc]
-    """Days of the Julian calendar, which Arrow reads as other days."""
+class MisreadTimes(pa.ArrowInvalid):  # type: ignore[misc]
+    """Dates or timestamps that Arrow reads as other ones."""
 
 
-def open_parquet(source: BinaryIO, **options: Any) -> pq.ParquetFile:
+class ParquetInput(pq.ParquetFile):  # type: ignore[misc]
+    """A Parquet file whose INT96 timestamps are read as microseconds.
+
+    Parameters
+    ----------
+    source
+        The file, seekable.
+    options
+        More options of `pyarrow.parquet.ParquetFile`.
+    """
+
+    def __init__(self, source: BinaryIO, **options: Any) -> None:
+        super().__init__(source, coerce_int96_timestamp_unit="us", **options)
+        self._source, self._options = source, options
+
+    def int96_seconds(self, columns: Sequence[str] | None, **options: Any) -> Iterator[Any]:
+        """Return batches of the INT96 timestamps of some columns in seconds, which fit 64 bits."""
+        paths = [path for path in self._int96_paths() if columns is None or _is_in(path, columns)]
+        if not paths:
+            return iter(())
+        file = pq.ParquetFile(
+            self._source,
+            metadata=self.metadata,
+            coerce_int96_timestamp_unit="s",
+            **self._options,
+        )
+        return cast(Iterator[Any], file.iter_batches(columns=paths, **options))
+
+    def _int96_paths(self) -> Iterator[str]:
+        for position in range(len(self.schema)):
+            column = self.schema.column(position)
+            if column.physical_type == "INT96":
+                yield column.path
+
+
+def _is_in(path: str, columns: Sequence[str]) -> bool:
+    return any(f"{path}.".startswith(f"{column}.") for column in columns)
+
+
+def open_parquet(source: BinaryIO, **options: Any) -> ParquetInput:
     """Return a Parquet file whose INT96 timestamps are read as microseconds.
 
     Spark writes timestamps as INT96 by default. Arrow reads these as nanoseconds in 64 bits unless
@@ -34,25 +74,32 @@ def open_parquet(source: BinaryIO, **options: Any) -> pq.ParquetFile:
     options
         More options of `pyarrow.parquet.ParquetFile`.
     """
-    return pq.ParquetFile(source, coerce_int96_timestamp_unit="us", **options)
+    return ParquetInput(source, **options)
 
 
-def iter_batches(file: pq.ParquetFile, **options: Any) -> Iterator[pa.RecordBatch]:
+def iter_batches(
+    file: ParquetInput, columns: list[str] | None = None, **options: Any
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a file that `open_parquet` returned.
 
     Parameters
     ----------
+    columns
+        Columns to read, None for all.
     options
-        Those of `pyarrow.parquet.ParquetFile.iter_batches`.
+        More options of `pyarrow.parquet.ParquetFile.iter_batches`.
 
     Raises
     ------
-    JulianDays
+    MisreadTimes
         Spark wrote dates before 15 October 1582 in the Julian calendar, as its versions before 3
-        do, where Arrow reads other days.
+        do, where Arrow reads other days. Or an INT96 timestamp does not fit 64 bits of
+        microseconds, or is before 4713 BC, where Arrow reads its day as a number without a sign.
     """
     is_legacy = _has_julian_days(file.metadata.metadata or {})
-    for batch in file.iter_batches(**options):
+    seconds = file.int96_seconds(columns, **options)
+    for batch in file.iter_batches(columns=columns, **options):
+        _require_microseconds(next(seconds, None))
         if is_legacy:
             _require_gregorian(batch)
         yield batch
@@ -68,9 +115,23 @@ def _require_gregorian(batch: pa.RecordBatch) -> None:
         for times in _times(column):
             first = pc.min(times)
             if first.is_valid and pc.less(first, pa.scalar(_GREGORIAN).cast(times.type)).as_py():
-                raise JulianDays(
+                raise MisreadTimes(
                     f"column {name} has a day before {_GREGORIAN} in the Julian calendar of an "
                     "older Spark; write it with Spark 3 or newer"
+                )
+
+
+def _require_microseconds(seconds: pa.RecordBatch | None) -> None:
+    """Raise `MisreadTimes` for timestamps that are other ones in microseconds."""
+    if seconds is None:
+        return
+    for name, column in zip(seconds.schema.names, seconds.columns, strict=True):
+        for times in _times(column):
+            farthest = pc.max(pc.abs(times.cast(pa.int64()))).as_py()
+            if farthest is not None and farthest > _MOST_SECONDS:
+                raise MisreadTimes(
+                    f"column {name} has an INT96 timestamp before 4713 BC or after the year "
+                    "294247; write it as a timestamp of 64 bits, or as null"
                 )
 
 
