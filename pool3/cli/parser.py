@@ -31,8 +31,8 @@ examples:
       --distinct content_sha256 --columns label,width
 
 A picture goes through the index's own copy of its model, which needs OpenVINO
-or TensorFlow: pip install '.[openvino]' in a clone of pool3. A search by --image-id uses the stored vector and
-needs no model; the picture finds itself first.
+or TensorFlow: pip install '.[openvino]' in a clone of pool3. A search by --image-id
+uses the stored vector and needs no model; the picture finds itself first.
 
 --where compares columns of the index (=, !=, <, <=, >, >=, IN (...), IS NULL,
 IS NOT NULL) and joins with AND, OR, NOT; strings stand in single quotes.
