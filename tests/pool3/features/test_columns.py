@@ -15,7 +15,9 @@ from pool3.errors import UsageError
 from pool3.features.column_types import common_type, from_spark, spark_type, to_spark
 from pool3.features.column_values import carried_rows, columns_to_read
 from pool3.features.columns import CarriedColumns, ColumnChoice, carried_columns, require_named
+from pool3.features.schema import feature_schema
 from pool3.features.table import FeatureTable, open_features
+from tests.pool3.features.small_tables import put, row, write_part
 
 KEYS = {"image_id": ["a", "b"], "features": [[1.0, 0.0], [0.0, 1.0]]}
 UUID = uuid.UUID("00112233-4455-6677-8899-aabbccddeeff")
@@ -218,3 +220,23 @@ def test_common_types(
 ) -> None:
     assert common_type(first, second) == together
     assert common_type(second, first) == together
+
+
+def test_of_our_own_table_come_the_picture_and_the_columns_of_the_input(tmp_path: Path) -> None:
+    schema = feature_schema(pa.struct({"label": pa.string(), "a.b": pa.int32()}))
+    uri = str(tmp_path)
+    meta = {"label": "tram", "a.b": 7}
+    table = put(uri, [write_part(uri, [row("a", width=3, meta=meta)], schema)], schema=schema)
+    columns = carried_columns(table).schema
+    picture = ["uri", "width", "height", "format", "content_sha256", "thumbnail"]
+    assert sorted(columns.names) == sorted([*picture, "meta.a.b", "meta.label"])
+    names = columns_to_read(columns, foreign=False)
+    assert sorted(names) == sorted([*picture, "meta"])
+    (batch,) = table.read(table.files[0], ["image_id", *names])
+    (values,) = carried_rows(batch, columns).to_pylist()
+    assert (values["width"], values["meta.label"], values["meta.a.b"]) == (3, "tram", 7)
+
+
+def test_a_dotted_name_of_a_foreign_table_is_a_column_or_a_field() -> None:
+    schema = pa.schema([("a.b", pa.int32()), ("meta.c", pa.string())])
+    assert columns_to_read(schema, foreign=True) == ["a.b", "a", "meta.c", "meta"]
