@@ -215,6 +215,7 @@ def test_a_closed_pool_says_so_and_leaves_nothing() -> None:
     assert len(os.listdir("/proc/self/fd")) == len(descriptors)
 
 
+@pytest.mark.slow  # processes with pictures that fill their memory
 @pytest.mark.parametrize("kind", ["PNG", "JPEG2000", "JPEG"])
 def test_pixels_that_do_not_fit_into_memory_are_that_pictures_error(kind: str) -> None:
     file = io.BytesIO()
@@ -238,6 +239,7 @@ EXIF[0x0112] = 6
 TURNED = EXIF.tobytes()
 
 
+@pytest.mark.slow  # processes with large pictures
 @pytest.mark.parametrize(
     ("mode", "kind", "options", "counts"),
     [

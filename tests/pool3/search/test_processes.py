@@ -80,6 +80,7 @@ def test_a_snapshot_that_is_gone_is_named(directory: Path) -> None:
         pickle.loads(pickled)
 
 
+@pytest.mark.slow  # processes of their own
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_processes_of_a_pool_take_it(directory: Path, method: str) -> None:
     index = pool3.open(directory)

@@ -88,6 +88,7 @@ def test_a_stalled_connection_is_replaced(
     assert s3_faults.proxy.reads(picture) == 2
 
 
+@pytest.mark.slow  # faults, each of which takes its time
 @pytest.mark.parametrize("fault", ["silent", "slow", "trickle", "503"])
 @pytest.mark.parametrize("attempts", [1, 50])
 def test_the_deadline_holds_for_all_attempts_together(
