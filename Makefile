@@ -71,7 +71,7 @@ unit: setup ## runs the tests that start no JVM, in under 2 minutes on two cores
 
 # Two halves of about the same processor time, one a core; status 5 is a half without a chosen test.
 UNIT := -m "not spark and not slow"
-MODELS := tests/pool3/models tests/pool3/engines tests/pool3/images
+MODELS := tests/pool3/models tests/pool3/engines tests/pool3/images tests/hostile
 
 unit-models:
 	$(BIN)/python -m pytest $(UNIT) $(PYTEST_ARGS) $(MODELS) || [ $$? -eq 5 ]
