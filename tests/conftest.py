@@ -139,6 +139,15 @@ def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{bucket}"
 
 
+def upload(folder: Path, uri: str) -> None:
+    """Store every file below a local folder under a folder of a bucket."""
+    from pool3 import storage
+
+    for path in folder.rglob("*"):
+        if path.is_file():
+            storage.put_file(f"{uri}/{path.relative_to(folder).as_posix()}", path)
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """Real Spark in this machine: a JVM, and Python workers in processes of their own."""

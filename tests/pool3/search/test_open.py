@@ -10,8 +10,8 @@ import pytest
 
 import pool3
 import pool3.search.pictures
-from pool3 import storage
 from pool3.errors import InvalidIndex, StorageError, UsageError
+from tests.conftest import upload
 
 
 def vectors_of(n_rows: int, dimension: int) -> np.ndarray:
@@ -124,10 +124,7 @@ def test_info_describes_the_index(make_index):
 
 def test_from_a_bucket(make_index, s3_bucket):
     directory = make_index(vectors_of(60, 140), n_shards=2)
-    for path in directory.rglob("*"):
-        if path.is_file():
-            key = path.relative_to(directory).as_posix()
-            storage.put_file(f"{s3_bucket}/index/{key}", path)
+    upload(directory, f"{s3_bucket}/index")
     here, there = pool3.open(directory), pool3.open(f"{s3_bucket}/index")
     query = vectors_of(60, 140)[3]
     assert there.search(query).ids == here.search(query).ids

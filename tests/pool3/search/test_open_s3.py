@@ -17,7 +17,7 @@ from pool3.errors import CacheFull, InvalidIndex, SnapshotExpired, UsageError
 from pool3.index.snapshots.files import IndexFiles
 from pool3.index.snapshots.publication import manifest_uri, newest_published, read_manifest
 from pool3.storage.removal import delete_objects
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, upload
 from tests.small_index import open_with
 
 ROWS = 300
@@ -40,12 +40,6 @@ def here(make_index: Callable[..., Path]) -> Path:
 def there(here: Path, s3_bucket: str) -> str:
     upload(here, f"{s3_bucket}/index")
     return f"{s3_bucket}/index"
-
-
-def upload(directory: Path, uri: str) -> None:
-    for path in directory.rglob("*"):
-        if path.is_file():
-            storage.put_file(f"{uri}/{path.relative_to(directory).as_posix()}", path)
 
 
 def answers(index: pool3.Index) -> list[tuple[list[str], list[float]]]:

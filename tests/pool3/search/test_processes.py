@@ -17,9 +17,9 @@ import pytest
 from pyspark import cloudpickle
 
 import pool3
-from pool3 import storage
 from pool3.errors import InvalidIndex, StorageError, UsageError
 from pool3.search.index import Index
+from tests.conftest import upload
 
 ROWS, DIMENSION = 300, 150
 VECTORS = np.random.default_rng(5).normal(size=(ROWS, DIMENSION)).astype(np.float32)
@@ -57,9 +57,7 @@ def test_the_other_index_gives_the_same_answers(
     where = str(directory)
     if in_bucket:
         where = f"{request.getfixturevalue('s3_bucket')}/index"
-        for path in directory.rglob("*"):
-            if path.is_file():
-                storage.put_file(f"{where}/{path.relative_to(directory).as_posix()}", path)
+        upload(directory, where)
     index = pool3.open(where)
     assert answers(WAYS[way](index)) == answers(index)
     assert len(pickle.dumps(index)) < 1000

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool3 import storage
 from pool3.errors import StorageError, UsageError
 from pool3.features.table import delta_table
 from pool3.storage.delta_protocol import count_deleted, pack_mask, path_in_table, unpack_mask
 from pool3.storage.result_table import result_version
 from pool3.storage.tables import commit, open_table, table_files
+from tests.conftest import upload
 from tests.delta_tables import add_action, inline_vector, protocol, stored_vector, write_log
 
 ROWS = pa.table({"image_id": ["a", "b", "c"], "label": ["x", "y", "z"]})
@@ -53,12 +53,6 @@ def test_a_root_reached_by_a_link_is_the_same_table(tmp_path: Path) -> None:
     assert ids(str(tmp_path / "100% link")) == ["b", "c", "d"]
 
 
-def stored_in_bucket(folder: Path, uri: str) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            storage.put_file(f"{uri}/{path.relative_to(folder).as_posix()}", path)
-
-
 @pytest.mark.parametrize(
     "key", ["lake/t", "a b/t", "50%/t", "a+b/t", "what?/t", "n#1/t", "über/t", "a&b;c=[d]/t"]
 )
@@ -66,7 +60,7 @@ def test_a_table_in_a_bucket_has_its_deletion_vectors(
     s3_bucket: str, tmp_path: Path, key: str
 ) -> None:
     two_files(tmp_path / "t")
-    stored_in_bucket(tmp_path / "t", f"{s3_bucket}/{key}")
+    upload(tmp_path / "t", f"{s3_bucket}/{key}")
     assert ids(f"{s3_bucket}/{key}") == ["b", "c", "d"]
 
 
@@ -76,7 +70,7 @@ def test_a_missing_deletion_vector_of_a_bucket_is_named(
 ) -> None:
     action = add_action(tmp_path / "t", ROWS, vector=stored_vector([1], missing=True))
     write_log(tmp_path / "t", ROWS.schema, [action], table_protocol=FEATURES)
-    stored_in_bucket(tmp_path / "t", f"{s3_bucket}/{key}")
+    upload(tmp_path / "t", f"{s3_bucket}/{key}")
     with pytest.raises(StorageError, match=r"deletion vectors of the table .* cannot be read"):
         ids(f"{s3_bucket}/{key}")
 

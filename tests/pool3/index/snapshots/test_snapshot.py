@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pool3 import storage
 from pool3.errors import InvalidIndex
 from pool3.index.format.entries import IDS, TREE, VECTORS, ShardEntry
 from pool3.index.shards.reader import ShardReader
 from pool3.index.snapshots.snapshot import Snapshot, open_snapshot
 from pool3.search.fan_out import FanOut
 from pool3.search.request import SearchRequests
+from tests.conftest import upload
 from tests.tombstones import add_tombstones
 
 ROWS = 60
@@ -65,10 +65,7 @@ def test_a_pickled_snapshot_keeps_the_limit_of_its_cache(
     root: Path, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POOL3_CACHE_DIR", str(tmp_path / "cache"))
-    for path in root.rglob("*"):
-        if path.is_file():
-            key = path.relative_to(root).as_posix()
-            storage.put_file(f"{s3_bucket}/index/{key}", path)
+    upload(root, f"{s3_bucket}/index")
     whole = open_snapshot(f"{s3_bucket}/index")
     limit = whole.files.required_bytes + whole.files.vector_bytes - 1
     limited = open_snapshot(f"{s3_bucket}/index", cache_max_bytes=limit)
