@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from deltalake.exceptions import DeltaError
 
 from pool3.errors import StorageError, UsageError
 from pool3.storage.objects import fetch, list_objects
-from pool3.storage.uris import canonical_uri, is_local, split_remote
+from pool3.storage.uris import canonical_uri, table_location
 
 _DELETION_VECTORS = "deletionVectors"
 _COLUMN_MAPPING = "columnMapping"
@@ -170,10 +170,9 @@ def deleted_rows(table: DeltaTable, uri: str) -> Mapping[str, str]:
 
 def _vectors(table: DeltaTable, uri: str) -> tuple[pa.Table, str]:
     """Return the deletion vectors of a version, and the beginning of the paths in them."""
-    key = "" if is_local(uri) else split_remote(uri)[1]
-    if quote(key) == key:
+    if table_location(uri).rstrip("/") == uri:
         return _read_vectors(table)
-    # deltalake escapes the key of a table in a bucket twice where it looks for their files.
+    # deltalake escapes the location of a table once more where it looks for their files.
     with TemporaryDirectory() as copy:
         for item in list_objects(uri):
             path = item.uri.removeprefix(f"{uri}/")
@@ -188,7 +187,7 @@ def _read_vectors(table: DeltaTable) -> tuple[pa.Table, str]:
 
 
 def _copy(uri: str, folder: Path, path: str) -> None:
-    if ".." in path.split("/"):
+    if ".." in path.split("/"):  # no file of a table, and out of the copy
         return
     target = folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
