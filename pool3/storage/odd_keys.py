@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 from pyarrow import fs
 
 from pool3.storage.local import check_size
-from pool3.storage.uris import has_control_character
+from pool3.storage.uris import ODD_KEY_SCHEMES, has_control_character
 
-_SCHEMES = ("s3://", "gs://")
 _TRUE = ("true", "1", "yes", "on")
 _CONNECT_S = 10.0
 _REQUEST_S = 60.0
@@ -32,7 +31,7 @@ _UNSORTED_BUCKET = "--x-s3"
 
 def needs_arrow(uri: str) -> bool:
     """Return whether a canonical uri has a key that only Arrow's client reads."""
-    return uri.startswith(_SCHEMES) and has_control_character(uri)
+    return uri.startswith(ODD_KEY_SCHEMES) and has_control_character(uri)
 
 
 def is_odd_key_error(error: Exception) -> bool:
@@ -43,7 +42,7 @@ def is_odd_key_error(error: Exception) -> bool:
 def can_list(bucket: str, error: Exception) -> bool:
     """Return whether the rest of a listing that obstore stopped can be listed here."""
     stopped = is_odd_key_error(error) or _INVALID_PREFIX in str(error)
-    return stopped and bucket.startswith(_SCHEMES) and not bucket.endswith(_UNSORTED_BUCKET)
+    return stopped and bucket.startswith(ODD_KEY_SCHEMES) and not bucket.endswith(_UNSORTED_BUCKET)
 
 
 def walk(bucket: str, prefix: str, after: str) -> Iterator[tuple[str, int, datetime]]:

@@ -14,6 +14,8 @@ from urllib.parse import quote
 from pool3.errors import UsageError
 
 REMOTE_SCHEMES = ("s3", "gs", "az", "hdfs")
+#: Stores whose keys with control characters are read, by a second client.
+ODD_KEY_SCHEMES = ("s3://", "gs://")
 _OTHER_NAMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _AZURE = ("abfss", "abfs", "wasbs", "wasb")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -150,10 +152,10 @@ def unreachable(uri: str) -> str | None:
     """
     if is_local(uri) or uri.startswith("hdfs:"):
         return None
-    bucket, key = split_remote(uri)
+    _, key = split_remote(uri)
     if key and not {"", ".", ".."}.isdisjoint(key.split("/")):
         return "a key with an empty, '.' or '..' segment, which clients of buckets do not send"
-    if not bucket.startswith(("s3:", "gs:")) and has_control_character(key):
+    if not uri.startswith(ODD_KEY_SCHEMES) and has_control_character(key):
         return "a key with a control character, which the client of this store does not send"
     return None
 
