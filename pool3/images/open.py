@@ -105,7 +105,7 @@ def _unloaded_file(image: Image.Image) -> bytes | None:
     """
     if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None:
         return None
-    if getattr(image, "tell", int)():
+    if image.tell() > 0:
         return None
     position = image.fp.tell()
     try:

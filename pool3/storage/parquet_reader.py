@@ -22,15 +22,7 @@ class MisreadTimes(pa.ArrowInvalid):  # type: ignore[misc]
 
 
 class ParquetInput(pq.ParquetFile):  # type: ignore[misc]
-    """A Parquet file whose INT96 timestamps are read as microseconds.
-
-    Parameters
-    ----------
-    source
-        The file, seekable.
-    options
-        More options of `pyarrow.parquet.ParquetFile`.
-    """
+    """What `open_parquet` returns, with the same parameters."""
 
     def __init__(self, source: BinaryIO, **options: Any) -> None:
         super().__init__(source, coerce_int96_timestamp_unit="us", **options)
